@@ -1,0 +1,1 @@
+"""The example: upload a picture, and see what a classifier makes of it."""

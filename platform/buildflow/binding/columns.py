@@ -1,0 +1,150 @@
+"""Row types to columns, and what a handler returns against the columns of its sink."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from buildflow.ir.columns import Column, Kind
+from buildflow.ir.signature import Place, Shape, ShapeKind
+
+KINDS: dict[ShapeKind, Kind] = {
+    "string": "string",
+    "integer": "integer",
+    "float": "float",
+    "boolean": "boolean",
+    "bytes": "bytes",
+    "timestamp": "timestamp",
+    "date": "date",
+    "time": "time",
+    "mapping": "json",
+    "record": "record",
+}
+"""What each kind of type becomes as a column. Everything else is not supported."""
+
+_WIDER: dict[Kind, set[Kind]] = {"float": {"integer"}, "json": {"record", "string"}}
+_INLINE = re.compile(r"(\w+)(\[\])?(\?)?")
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A mistake found by the checker; the compiler gives it its place in the YAML."""
+
+    code: str
+    message: str
+    hint: str = ""
+    place: Place | None = None
+
+
+def columns_of(shape: Shape) -> tuple[tuple[Column, ...], list[Unfit]]:
+    """A record's columns."""
+    found: list[Unfit] = []
+    if shape.kind != "record":
+        message = f'"{shape.text or shape.name}" is no row type'
+        hint = "use a dataclass, a pydantic model, a TypedDict or a NamedTuple"
+        return (), [Unfit("BF311", message, hint, shape.place)]
+    columns = []
+    for item in shape.fields:
+        column = _column(item.name, item.shape, item.place, found)
+        if column is not None:
+            nullable = column.nullable
+            defaulted = not item.required and item.has_constant and item.constant is not None
+            columns.append(
+                column.model_copy(
+                    update={
+                        "nullable": nullable or (not item.required and not defaulted and not column.repeated),
+                        "has_default": defaulted,
+                        "default": item.constant if defaulted else None,
+                    }
+                )
+            )
+    return tuple(columns), found
+
+
+def _column(name: str, shape: Shape, place: Place | None, found: list[Unfit]) -> Column | None:
+    repeated = shape.kind == "list"
+    inner = (shape.item or Shape(kind="unknown")) if repeated else shape
+    kind = KINDS.get(inner.kind)
+    if kind is None or (repeated and inner.nullable):
+        message = f'column "{name}" has a type that no table holds: {shape.text or shape.kind}'
+        hint = "str int float bool bytes datetime date time dict, a record, a list of one of these, `| None`"
+        found.append(Unfit("BF311", message, hint, place))
+        return None
+    fields: tuple[Column, ...] = ()
+    if kind == "record":
+        fields, problems = columns_of(inner)
+        found.extend(problems)
+    return Column(name=name, kind=kind, nullable=shape.nullable, repeated=repeated, fields=fields)
+
+
+def inline_columns(declared: Mapping[str, str]) -> tuple[tuple[Column, ...], dict[str, Unfit]]:
+    """`{id: integer, note: string?, tags: string[]}` to columns; mistakes by column."""
+    known = get_args(Kind)
+    columns, wrong = [], {}
+    for name, text in declared.items():
+        match = _INLINE.fullmatch(text.strip())
+        if not match or match[1] not in known or match[1] == "record":
+            kinds = ", ".join(k for k in known if k != "record")
+            message = f'column "{name}" has an unknown type "{text}"'
+            wrong[name] = Unfit("BF311", message, f"one of: {kinds}; `?` for nullable, `[]` for many")
+            continue
+        kind: Kind = match[1]  # type: ignore[assignment]
+        columns.append(Column(name=name, kind=kind, repeated=bool(match[2]), nullable=bool(match[3])))
+    return tuple(columns), wrong
+
+
+def check_rows(returns: Shape, columns: tuple[Column, ...], sink: str) -> list[Unfit]:
+    """What a handler returns against a table's columns. Says nothing about what it cannot know."""
+    found: list[Unfit] = []
+    for shape in _rows(returns):
+        if shape.kind in ("unknown", "mapping", "named"):
+            continue
+        if shape.kind == "none":
+            found.append(Unfit("BF215", f'it returns nothing, so nothing reaches "{sink}"', "return a row"))
+        elif shape.kind != "record":
+            found.append(Unfit("BF215", f'it returns {shape.text}, which is no row of "{sink}"', "return a row type"))
+        else:
+            found.extend(_check_record(shape, columns, sink))
+    return found
+
+
+def _rows(returns: Shape) -> Iterable[Shape]:
+    if returns.kind == "union":
+        for option in returns.options:
+            yield from _rows(option)
+    elif returns.kind == "list":
+        yield from _rows(returns.item or Shape(kind="unknown"))
+    else:
+        yield returns
+
+
+def _check_record(shape: Shape, columns: tuple[Column, ...], sink: str, path: str = "") -> Iterable[Unfit]:
+    fields = {f.name: f for f in shape.fields}
+    known = {c.name: c for c in columns}
+    for column in columns:
+        if column.name not in fields and not column.nullable and not column.has_default and not column.repeated:
+            message = f'{shape.text or shape.name} lacks the column "{path}{column.name}" of "{sink}"'
+            yield Unfit("BF215", message, f"give it the field {column.name}", shape.place)
+    for name, item in fields.items():
+        if name not in known:
+            message = f'{shape.text or shape.name} has the field "{path}{name}", which "{sink}" has not'
+            yield Unfit("BF215", message, "add it to the table's columns, or drop it", item.place)
+            continue
+        yield from _check_field(item.shape, known[name], f"{path}{name}", sink, item.place)
+
+
+def _check_field(shape: Shape, column: Column, path: str, sink: str, place: Place | None) -> Iterable[Unfit]:
+    inner = (shape.item or Shape(kind="unknown")) if shape.kind == "list" else shape
+    kind = KINDS.get(inner.kind)
+    if kind is None:
+        return
+    fits = kind == column.kind or kind in _WIDER.get(column.kind, set())
+    if not fits or (shape.kind == "list") != column.repeated:
+        wanted = f"list of {column.kind}" if column.repeated else column.kind
+        message = f'the field "{path}" is {shape.text or kind}, the column of "{sink}" holds {wanted}'
+        yield Unfit("BF215", message, "make the two the same", place)
+    elif shape.nullable and not column.nullable:
+        message = f'the field "{path}" may be None, the column of "{sink}" may not be null'
+        yield Unfit("BF215", message, "drop `| None`, or make the column nullable", place)
+    elif kind == "record":
+        yield from _check_record(inner, column.fields, sink, f"{path}.")

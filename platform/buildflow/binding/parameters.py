@@ -1,0 +1,189 @@
+"""What each parameter of a handler or a factory receives: found by name, never by a silent choice."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from buildflow.binding.columns import Unfit
+from buildflow.diagnostics import did_you_mean
+from buildflow.ir.runtime import Injection
+from buildflow.ir.signature import Parameter, Shape, Signature
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a parameter's name may find. `handles` maps every primitive's key to its handle's type, "" where
+    handlers get none of it."""
+
+    dependencies: Collection[str]
+    handles: Mapping[str, str]
+    broken: Collection[str] = ()
+    """Keys whose declaration has a mistake of its own; nothing is said about them."""
+
+    @property
+    def all(self) -> set[str]:
+        return {*self.dependencies, *self.handles, *self.broken}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The injections of one function, and the parameters left over."""
+
+    inject: tuple[Injection, ...]
+    rest: tuple[Parameter, ...]
+    problems: tuple[Unfit, ...]
+
+
+_PATH_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
+
+
+def path_parameters(path: str) -> tuple[str, ...]:
+    return tuple(_PATH_PARAMETER.findall(path))
+
+
+def bind(signature: Signature, names: Names, *, explicit: Mapping[str, str], path: Collection[str] = ()) -> Bound:
+    """Divide parameters into injected ones and the rest. `explicit` is `inject:`, `path` a route's parameters."""
+    injections: list[Injection] = []
+    rest: list[Parameter] = []
+    problems: list[Unfit] = []
+    own = {p.name for p in signature.parameters}
+    opaque = any(p.variadic for p in signature.parameters)
+    for name in explicit:
+        if name not in own and not opaque:
+            hint = did_you_mean(name, own)
+            problems.append(Unfit("BF323", f'it has no parameter "{name}" to inject into', hint, signature.place))
+    for parameter in signature.parameters:
+        if parameter.variadic:
+            continue
+        key = explicit.get(parameter.name, parameter.name)
+        if key in names.broken:
+            continue
+        if parameter.name in explicit and key not in names.all:
+            hint = did_you_mean(key, names.all)
+            problems.append(Unfit("BF210", f'"{key}" is neither a dependency nor a primitive', hint, parameter.place))
+            continue
+        injection, problem = _injection(parameter, key, names, path, parameter.name in explicit)
+        if problem:
+            problems.append(problem)
+        elif injection:
+            injections.append(injection)
+        else:
+            rest.append(parameter)
+    return Bound(tuple(injections), tuple(rest), tuple(problems))
+
+
+def _injection(
+    parameter: Parameter, key: str, names: Names, path: Collection[str], explicit: bool
+) -> tuple[Injection | None, Unfit | None]:
+    kind = "dependency" if key in names.dependencies else "primitive" if key in names.handles else None
+    if kind is None:
+        return None, None
+    if parameter.name in path and not explicit:
+        if kind == "primitive" and parameter.annotated and not _is_handle(parameter.shape):
+            return None, None
+        message = f'"{parameter.name}" is a parameter of the path and a {kind}'
+        hint = f"rename one, or say which: `inject: {{{parameter.name}: {key}}}`"
+        return None, Unfit("BF305", message, hint, parameter.place)
+    if kind == "dependency":
+        return Injection(parameter=parameter.name, kind="dependency", key=key), None
+    handle = names.handles[key]
+    if parameter.annotated and not _is_handle(parameter.shape) and not explicit:
+        return None, None  # the name is a coincidence: the annotation says it is something else
+    if not handle:
+        message = f'"{key}" has no handle that a handler could use'
+        return None, Unfit("BF304", message, "name a bucket, a queue or a table", parameter.place)
+    if parameter.annotated and _is_handle(parameter.shape) and parameter.shape.name != handle:
+        message = f'parameter "{parameter.name}" is annotated {parameter.shape.text}, "{key}" is a {_short(handle)}'
+        return None, Unfit("BF304", message, f"annotate it with {_short(handle)}", parameter.place)
+    return Injection(parameter=parameter.name, kind="primitive", key=key), None
+
+
+HANDLES = frozenset(f"buildflow.types.{name}" for name in ("Bucket", "Queue", "Table", "Database", "Topic"))
+
+
+def _is_handle(shape: Shape) -> bool:
+    return shape.name in HANDLES
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def check_route(signature: Signature, bound: Bound, path: str) -> list[Unfit]:
+    """Every path parameter has its parameter in the handler."""
+    if any(p.variadic for p in signature.parameters):
+        return []
+    names = {p.name for p in bound.rest}
+    return [
+        Unfit(
+            "BF307",
+            f'the path has the parameter "{name}", the function has not',
+            did_you_mean(name, names, f"add a parameter {name}"),
+            signature.place,
+        )
+        for name in path_parameters(path)
+        if name not in names
+        and not any(name == i.parameter for i in bound.inject)
+        and not any(p.code == "BF305" and f'"{name}"' in p.message for p in bound.problems)
+    ]
+
+
+def element_parameter(signature: Signature, bound: Bound) -> tuple[Parameter | None, list[Unfit]]:
+    """The one parameter that receives the element; what else is required cannot be filled."""
+    if not bound.rest:
+        if any(p.variadic for p in signature.parameters) or bound.problems:
+            return None, []
+        return None, [Unfit("BF306", "it has no parameter for the element", "add one", signature.place)]
+    required = [p for p in bound.rest if p.required] or [bound.rest[0]]
+    first, *surplus = required
+    return first, [
+        Unfit(
+            "BF304",
+            f'parameter "{p.name}" cannot be filled: no dependency or primitive bears that name, '
+            f'and "{first.name}" takes the element',
+            "declare a dependency of that name, give it a default, or drop it",
+            p.place,
+        )
+        for p in surplus
+    ]
+
+
+_RAW = {"unknown", "mapping", "bytes", "string"}
+
+
+def check_element(parameter: Parameter, carried: str, source: str) -> list[Unfit]:
+    """An element's annotation against what its source carries; `carried` is "" where that is up to the sender."""
+    shape = parameter.shape
+    if shape.kind == "list" and shape.item is not None:
+        shape = shape.item
+    if shape.name == "buildflow.types.Message":
+        shape = shape.item or Shape(kind="unknown")
+    if not carried or shape.kind in _RAW or shape.name == carried:
+        return []
+    if shape.kind == "named" and _short(shape.name).endswith(_short(carried)):
+        return []  # the original's names: S3FileChangeEvent, GCSFileChangeEvent
+    message = f'parameter "{parameter.name}" takes {parameter.shape.text}, "{source}" carries {_short(carried)}'
+    return [Unfit("BF214", message, f"annotate it with {_short(carried)}", parameter.place)]
+
+
+def check_factory(signature: Signature, bound: Bound, arguments: Collection[str]) -> list[Unfit]:
+    """Every parameter of a factory is given by `with:`, a dependency, a primitive, or has a default."""
+    variadic = any(p.variadic for p in signature.parameters)
+    names = {p.name for p in signature.parameters}
+    problems = [
+        Unfit(
+            "BF322",
+            f'parameter "{p.name}" of {signature.name} is not filled',
+            f"give it below `with:`, or name a dependency or primitive {p.name}",
+            p.place,
+        )
+        for p in bound.rest
+        if p.required and p.name not in arguments
+    ]
+    if not variadic:
+        problems += [
+            Unfit("BF323", f'{signature.name} has no parameter "{name}"', did_you_mean(name, names), signature.place)
+            for name in arguments
+            if name not in names
+        ]
+    return problems

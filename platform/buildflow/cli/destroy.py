@@ -1,0 +1,47 @@
+"""`platform destroy`: delete what apply created."""
+
+from pathlib import Path
+
+from buildflow.cli.apply import YesOption, agree
+from buildflow.cli.plan import changes_json, tree
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct, folder_of
+from buildflow.cli.terminal import put, put_json, say, styled
+from buildflow.compiler import DEFAULT_FILE
+
+
+def destroy(
+    file: FileOption = Path(DEFAULT_FILE),
+    stack: StackOption = None,
+    values: SetOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything that `apply` created, with what it holds, ask, and delete it.
+
+    A bucket that holds objects is refused unless it declares `force_destroy: true`.
+    """
+    from buildflow.provision import apply as provision
+    from buildflow.provision.changes import destruction
+    from buildflow.provision.state import load, locked
+
+    result = correct(Choice(file, stack, values), as_json=as_json)
+    folder = folder_of(result)
+    with locked(folder, say), connected(result) as connections:
+        session = connections.session(result.plan.provider)
+        state = load(folder)
+        changes = destruction(state, result.graph.project, result.graph.stack, session)
+        if not changes:
+            if as_json:
+                put_json(changes_json(changes))
+            else:
+                say(f"{styled('✓', 'green')} nothing to destroy: stack {result.stack} holds nothing")
+            return
+        if not as_json:
+            put("\n".join(tree(changes)))
+        provision.refuse_data_loss(changes, destroying=True, allow_data_loss=False)
+        question = "Would you like to destroy these resources?"
+        agree(question, yes=yes, ask=result.declaration.options.require_confirmation)
+        provision.apply(changes, folder, session, lambda c: say(f"  deleted {c.label} {c.id}"))
+        if as_json:
+            put_json(changes_json(changes))
+        say(f"{styled('✓', 'green')} Resources destroyed.")

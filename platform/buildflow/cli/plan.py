@@ -1,0 +1,81 @@
+"""`platform plan`: what apply would do."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct, folder_of
+from buildflow.cli.terminal import EXIT_CHANGES, put, put_json, say, styled
+from buildflow.compiler import DEFAULT_FILE, Compilation
+from buildflow.ir.changes import ChangeSet, ResourceChange
+
+HEADINGS = {"create": "create", "update": "update", "replace": "replace", "delete": "destroy"}
+
+
+def plan(
+    file: FileOption = Path(DEFAULT_FILE),
+    stack: StackOption = None,
+    values: SetOption = None,
+    as_json: JsonOption = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 3 if there are changes.")] = False,
+) -> None:
+    """Show what `apply` would do, and what it would do to people's data. Changes nothing."""
+    result = correct(Choice(file, stack, values), as_json=as_json)
+    changes = changes_of(result)
+    if as_json:
+        put_json(changes_json(changes))
+    elif changes:
+        put("\n".join(tree(changes)))
+    else:
+        say(f"{styled('✓', 'green')} nothing to do: stack {result.stack} is as declared")
+    if exit_code and changes:
+        sys.exit(EXIT_CHANGES)
+
+
+def changes_of(result: Compilation) -> ChangeSet:
+    from buildflow.cli.project import connected
+    from buildflow.provision.changes import diff
+    from buildflow.provision.state import load
+
+    with connected(result) as connections:
+        return diff(result.graph, load(folder_of(result)), connections.session(result.plan.provider))
+
+
+def changes_json(changes: ChangeSet) -> dict[str, Any]:
+    return {
+        "project": changes.project,
+        "stack": changes.stack,
+        "changes": [
+            {"action": HEADINGS[c.verb], "key": c.key, "type": c.label, "id": c.id, "fields": list(c.fields),
+             "data_loss": c.loses or None}
+            for c in changes.changes
+        ],
+    }  # fmt: skip
+
+
+def tree(changes: ChangeSet) -> list[str]:
+    """The walkthrough's trees: a heading for each kind of change, a type, its ids under it."""
+    lines: list[str] = []
+    for verb, heading in HEADINGS.items():
+        found = [c for c in changes.changes if c.verb == verb]
+        if found:
+            lines += [f"Primitives to {heading}:", *_types(found)]
+    return lines
+
+
+def _types(changes: list[ResourceChange]) -> list[str]:
+    lines: list[str] = []
+    labels = list(dict.fromkeys(c.label for c in changes))
+    for label in labels:
+        last_type = label == labels[-1]
+        lines.append(f"{'└' if last_type else '├'}── {label}")
+        bar = "    " if last_type else "│   "
+        for change in (c for c in changes if c.label == label):
+            lines.append(f"{bar}└── {change.id}")
+            for field in change.fields:
+                lines.append(f"{bar}    {field}")
+            if change.loses:
+                lines.append(f"{bar}    {styled('DATA LOSS', 'red', 'bold', to=sys.stdout)}: {change.loses}")
+    return lines

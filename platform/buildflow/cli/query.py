@@ -1,0 +1,71 @@
+"""`platform query`: what a table holds, also while the app runs."""
+
+import csv
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct
+from buildflow.cli.terminal import put_json, say, table
+from buildflow.compiler import DEFAULT_FILE
+from buildflow.diagnostics import did_you_mean
+from buildflow.errors import UnknownName
+from buildflow.primitives.registry import all_primitives
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+def query(
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="The table, by its key.")],
+    sql: Annotated[str | None, typer.Option("--sql", help="A SELECT instead of all rows.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Rows at most.")] = None,
+    file: FileOption = Path(DEFAULT_FILE),
+    stack: StackOption = None,
+    values: SetOption = None,
+    format: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a table's rows: as a table, as JSON (a list of rows) or as CSV. Reading only."""
+    result = correct(Choice(file, stack, values), as_json=as_json)
+    tables = [r.key for r in result.plan.resources if all_primitives()[r.type].handle == "buildflow.types.Table"]
+    if name not in tables:
+        raise UnknownName(f'there is no table "{name}"', hint=did_you_mean(name, tables))
+    with connected(result) as connections:
+        handle = connections.handle(name)
+        rows = handle.query(sql) if sql else handle.rows(limit=limit)
+    rows = rows[:limit] if limit is not None else rows
+    if as_json or format is Format.json:
+        put_json([{k: _json(v) for k, v in row.items()} for row in rows])
+    elif format is Format.csv:
+        _csv(rows)
+    else:
+        table(rows)
+        say(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _json(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_json(v) for v in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _csv(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    writer = csv.writer(sys.stdout)
+    writer.writerow(rows[0])
+    for row in rows:
+        values = (_json(v) for v in row.values())
+        writer.writerow([json.dumps(v) if isinstance(v, list | dict) else v for v in values])

@@ -1,0 +1,45 @@
+"""`platform send`: put messages into a source."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct
+from buildflow.cli.terminal import put, put_json, say
+from buildflow.compiler import DEFAULT_FILE
+from buildflow.diagnostics import did_you_mean
+from buildflow.errors import UnknownName
+from buildflow.primitives.base import Role
+from buildflow.primitives.registry import all_primitives
+
+
+def send(
+    source: Annotated[str, typer.Argument(help="The source, by its key.")],
+    messages: Annotated[
+        list[str] | None, typer.Argument(help="Messages. Without any, each line of stdin is one.")
+    ] = None,
+    file: FileOption = Path(DEFAULT_FILE),
+    stack: StackOption = None,
+    values: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put messages into a source, running or not, and print their ids. They are durable when it ends.
+
+    `platform send orders '{"id": 1}'`, or `platform send orders < orders.jsonl`.
+    """
+    result = correct(Choice(file, stack, values), as_json=as_json)
+    sources = [r.key for r in result.plan.resources if Role.SOURCE in all_primitives()[r.type].roles]
+    if source not in sources:
+        raise UnknownName(f'there is no source "{source}"', hint=did_you_mean(source, sources))
+    with connected(result) as connections:
+        target = connections.source(source)
+        bodies = (m.encode() for m in messages) if messages else (b.rstrip(b"\n") for b in sys.stdin.buffer)
+        ids = [target.send(body, {}) for body in bodies if body]
+    if as_json:
+        put_json([{"id": id} for id in ids])
+        return
+    for id in ids:
+        put(id)
+    say(f"sent {len(ids)} to {source}")

@@ -1,0 +1,177 @@
+"""Document to canonical Document: short forms written out, old names renamed, a stack's overlay laid over."""
+
+from dataclasses import replace
+
+from buildflow.diagnostics import Diagnostic, Span, did_you_mean
+from buildflow.spec.document import Mapping, Node, Pair, Scalar, Sequence
+from buildflow.spec.project import OVERLAYS, Stack
+
+FORMAT = 1
+LOCAL = "local"
+
+
+def canonicalize(root: Mapping) -> tuple[Mapping, list[Diagnostic]]:
+    """The one form that later stages know: `project`, long routes, `stacks`."""
+    found: list[Diagnostic] = []
+    root = Mapping({k: p for k, p in root.pairs.items() if not k.startswith("x-")}, root.span)
+    for step in (_format, _include, _name, _pulumi_config, _default_stack, _routes_everywhere):
+        root = step(root, found)
+    return root, found
+
+
+def _format(root: Mapping, found: list[Diagnostic]) -> Mapping:
+    node = root.get("format")
+    if isinstance(node, Scalar) and isinstance(node.value, int) and node.value > FORMAT:
+        message = f"this file is written in format {node.value}; this version reads format {FORMAT}"
+        found.append(Diagnostic("BF106", message, node.span, "pip install --upgrade buildflow-platform"))
+        return root.without("format")
+    return root
+
+
+def _include(root: Mapping, found: list[Diagnostic]) -> Mapping:
+    pair = root.pairs.get("include")
+    if pair is None:
+        return root
+    message = "`include` is reserved for a later version"
+    found.append(Diagnostic("BF107", message, pair.key.span, "put everything into this file for now"))
+    return root.without("include")
+
+
+def _name(root: Mapping, found: list[Diagnostic]) -> Mapping:
+    app, project = root.pairs.get("app"), root.pairs.get("project")
+    if app is None:
+        return root
+    if project is not None:
+        message = "`app` and `project` both name the project"
+        found.append(Diagnostic("BF102", message, app.key.span, "keep `project`"))
+        return root.without("app")
+    return root.without("app").with_value("project", app.value, app.key.span)
+
+
+def _pulumi_config(root: Mapping, found: list[Diagnostic]) -> Mapping:
+    """The original's block: `pulumi_home`, `stacks: [{name, backend_url}]`, `default_stack`."""
+    pair = root.pairs.get("pulumi_config")
+    if pair is None:
+        return root
+    root = root.without("pulumi_config")
+    block = pair.value
+    if not isinstance(block, Mapping):
+        found.append(Diagnostic("BF203", "`pulumi_config` has to be a mapping", block.span))
+        return root
+    for key, inner in block.pairs.items():
+        if key not in ("pulumi_home", "stacks", "default_stack"):
+            hint = did_you_mean(key, ("pulumi_home", "stacks", "default_stack"))
+            found.append(Diagnostic("BF201", f'"{key}" is no key of pulumi_config', inner.key.span, hint))
+    root = _pulumi_stacks(root, block.get("stacks"), found)
+    default = block.pairs.get("default_stack")
+    if default and "default_stack" not in root.pairs:
+        root = root.with_value("default_stack", default.value, default.key.span)
+    return root
+
+
+def _pulumi_stacks(root: Mapping, node: Node | None, found: list[Diagnostic]) -> Mapping:
+    stacks = root.get("stacks")
+    if not isinstance(stacks, Mapping):
+        stacks = Mapping({}, root.span)
+    for item in node.items if isinstance(node, Sequence) else ():
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if not isinstance(item, Mapping) or not isinstance(name, Scalar) or not isinstance(name.value, str):
+            found.append(Diagnostic("BF202", "a stack of pulumi_config needs a `name`", item.span))
+            continue
+        if name.value not in stacks.pairs:
+            body = item.without("name")
+            if "provider" not in body.pairs:
+                body = body.with_value("provider", Scalar(LOCAL, name.span))
+            stacks = stacks.with_value(name.value, body, name.span)
+    return root.with_value("stacks", stacks) if stacks.pairs else root
+
+
+def _default_stack(root: Mapping, found: list[Diagnostic]) -> Mapping:
+    """A file without stacks runs locally."""
+    if "stacks" in root.pairs:
+        return root
+    span = replace(root.span, end_line=root.span.line, end_column=root.span.column)
+    body = Mapping({"provider": Pair(Scalar("provider", span), Scalar(LOCAL, span))}, span)
+    return root.with_value("stacks", Mapping({LOCAL: Pair(Scalar(LOCAL, span), body)}, span))
+
+
+def _routes_everywhere(root: Mapping, found: list[Diagnostic]) -> Mapping:
+    root = _long_routes(root)
+    stacks = root.get("stacks")
+    if isinstance(stacks, Mapping):
+        pairs = {
+            name: Pair(pair.key, _long_routes(pair.value) if isinstance(pair.value, Mapping) else pair.value)
+            for name, pair in stacks.pairs.items()
+        }
+        root = root.with_value("stacks", Mapping(pairs, stacks.span))
+    return root
+
+
+def _long_routes(parent: Mapping) -> Mapping:
+    """`GET /: app:index` becomes `GET /: {handler: app:index}`; the method in upper case."""
+    routes = parent.get("routes")
+    if not isinstance(routes, Mapping):
+        return parent
+    pairs: dict[str, Pair] = {}
+    for name, pair in routes.pairs.items():
+        method, space, path = name.partition(" ")
+        value = pair.value
+        if isinstance(value, Scalar) and value.value is not None:
+            value = Mapping({"handler": Pair(Scalar("handler", value.span), value)}, value.span)
+        pairs[f"{method.upper()}{space}{path}"] = Pair(pair.key, value)
+    return parent.with_value("routes", Mapping(pairs, routes.span))
+
+
+def effective(root: Mapping, stack: str) -> Mapping:
+    """The document of one stack: the base with that stack's overlay, and `stacks` reduced to its settings."""
+    stacks = root.get("stacks")
+    block = stacks.get(stack) if isinstance(stacks, Mapping) else None
+    if not isinstance(stacks, Mapping) or not isinstance(block, Mapping):
+        return root
+    result = root
+    for section in OVERLAYS:
+        over = block.get(section)
+        if over is not None:
+            base = result.get(section)
+            result = result.with_value(section, overlay(base, over) if base else _drop_nulls(over))
+    settings = block.without(*OVERLAYS)
+    kept = Mapping({**stacks.pairs, stack: Pair(stacks.pairs[stack].key, settings)}, stacks.span)
+    return result.with_value("stacks", kept)
+
+
+def overlay(base: Node, over: Node) -> Node:
+    """Mappings merge, lists and values replace, `null` removes."""
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return over
+    pairs = dict(base.pairs)
+    for key, pair in over.pairs.items():
+        if isinstance(pair.value, Scalar) and pair.value.value is None:
+            pairs.pop(key, None)
+        elif key in pairs:
+            pairs[key] = Pair(pairs[key].key, overlay(pairs[key].value, pair.value))
+        else:
+            pairs[key] = Pair(pair.key, _drop_nulls(pair.value))
+    return Mapping(pairs, base.span)
+
+
+def _drop_nulls(node: Node) -> Node:
+    if not isinstance(node, Mapping):
+        return node
+    return Mapping(
+        {
+            key: Pair(pair.key, _drop_nulls(pair.value))
+            for key, pair in node.pairs.items()
+            if not (isinstance(pair.value, Scalar) and pair.value.value is None)
+        },
+        node.span,
+    )
+
+
+def stack_names(root: Mapping) -> dict[str, Span]:
+    stacks = root.get("stacks")
+    return {name: pair.key.span for name, pair in stacks.pairs.items()} if isinstance(stacks, Mapping) else {}
+
+
+def stack_keys() -> set[str]:
+    """Every key that may stand below a stack."""
+    return set(Stack.model_fields) | set(OVERLAYS)

@@ -1,0 +1,321 @@
+"""Graph and handlers to a RuntimePlan: every parameter bound, every dependency in building order."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from buildflow.binding.columns import Unfit, check_rows, columns_of, inline_columns
+from buildflow.binding.parameters import (
+    Bound,
+    Names,
+    bind,
+    check_element,
+    check_factory,
+    check_route,
+    element_parameter,
+    path_parameters,
+)
+from buildflow.compiler.resolve import local_dir, warn_unused
+from buildflow.compiler.source import Problem, Sources
+from buildflow.compiler.validate import Declaration
+from buildflow.diagnostics import Diagnostic, Related
+from buildflow.ir.columns import Column
+from buildflow.ir.graph import Resource, ResourceGraph
+from buildflow.ir.runtime import (
+    SCOPES,
+    BatchPlan,
+    ConsumerPlan,
+    DependencyPlan,
+    HandlerPlan,
+    MountPlan,
+    OptionsPlan,
+    PoolPlan,
+    RetryPlan,
+    RoutePlan,
+    RuntimePlan,
+    Scope,
+)
+from buildflow.ir.signature import Signature
+from buildflow.primitives.base import ColumnsReference
+from buildflow.primitives.registry import driver
+from buildflow.spec.interpolation import references
+from buildflow.spec.project import Consumer, Dependency, Route
+
+
+@dataclass
+class _Lowering:
+    declaration: Declaration
+    graph: ResourceGraph
+    sources: Sources
+    found: list[Diagnostic] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    guarantees: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> Names:
+        declaration = self.declaration
+        return Names(
+            dependencies=declaration.dependencies,
+            handles={key: primitive.handle for key, (primitive, _) in declaration.primitives.items()},
+            broken={key for section, key in declaration.broken if section in ("primitives", "dependencies")},
+        )
+
+    def unfit(self, problems: Iterable[Unfit | Problem], *path: Any, about: str) -> None:
+        """Problems of a function, told at the place in the YAML that names it."""
+        span = self.declaration.span(*path)
+        for problem in problems:
+            related = (Related(problem.message, problem.place.span()),) if problem.place else ()
+            self.found.append(Diagnostic(problem.code, f"{about}{problem.message}", span, problem.hint, related))
+
+    def signature(self, reference: str, *path: Any) -> Signature | None:
+        signature = self.sources.signature(reference)
+        if isinstance(signature, Problem):
+            self.unfit([signature], *path, about="")
+            return None
+        return signature
+
+
+def lower(
+    declaration: Declaration, graph: ResourceGraph, sources: Sources
+) -> tuple[RuntimePlan, ResourceGraph, list[Diagnostic]]:
+    """The plan of one stack, and the graph with its tables' columns filled in."""
+    state = _Lowering(declaration, graph, sources)
+    state.graph = graph.model_copy(update={"resources": tuple(_with_columns(r, state) for r in graph.resources)})
+    dependencies = _dependencies(state)
+    routes = [r for key, route in declaration.routes.items() if (r := _route(key, route, state))]
+    consumers = [c for key, consumer in declaration.consumers.items() if (c := _consumer(key, consumer, state))]
+    for resource in state.graph.resources:
+        state.used.update(resource.references.values())
+    broken = {key for section, key in declaration.broken if section in ("consumers", "routes", "dependencies")}
+    if not broken and not state.found:
+        state.found.extend(warn_unused(declaration, state.used))
+    plan = RuntimePlan(
+        project=declaration.name,
+        stack=declaration.stack_name,
+        provider=declaration.stack.provider if declaration.stack else "local",
+        dir=str(local_dir(declaration)),
+        broker_url=declaration.stack.broker_url if declaration.stack else None,
+        state_url=declaration.stack.state_url if declaration.stack else None,
+        options=OptionsPlan(**declaration.options.model_dump(include=set(OptionsPlan.model_fields))),
+        resources=state.graph.resources,
+        dependencies=tuple(dependencies),
+        routes=tuple(routes),
+        mounts=tuple(MountPlan(path=path, folder=folder) for path, folder in declaration.mounts.items()),
+        consumers=tuple(consumers),
+        pools=tuple(_pools(consumers, dependencies, declaration)),
+        gateway_dependencies=_closure((r.handler for r in routes), dependencies),
+        watched=tuple(r.key for r in state.graph.resources if hasattr(driver(r.type, r.provider), "watch")),
+    )
+    return plan, state.graph, state.found
+
+
+def _with_columns(resource: Resource, state: _Lowering) -> Resource:
+    """A resource whose Spec names a row type, with its columns."""
+    _, spec = state.declaration.primitives[resource.key]
+    for name, info in type(spec).model_fields.items():
+        if any(isinstance(m, ColumnsReference) for m in info.metadata):
+            columns = _columns(getattr(spec, name), ("primitives", resource.key, name), state)
+            return resource.model_copy(update={"columns": columns})
+    return resource
+
+
+def _columns(declared: str | dict[str, str], path: tuple[Any, ...], state: _Lowering) -> tuple[Column, ...]:
+    if not isinstance(declared, str):
+        columns, wrong = inline_columns(declared)
+        for name, problem in wrong.items():
+            state.unfit([problem], *path, name, about="")
+        return columns
+    if ":" not in declared:
+        state.unfit([Unfit("BF301", f'"{declared}" is no row type', "write `package.module:Class`")], *path, about="")
+        return ()
+    shape = state.sources.shape(declared)
+    if isinstance(shape, Problem):
+        code = "BF310" if shape.code in ("BF302", "BF303") else shape.code
+        state.unfit([Unfit(code, shape.message, shape.hint, shape.place)], *path, about="")
+        return ()
+    columns, problems = columns_of(shape)
+    state.unfit(problems, *path, about="")
+    return columns
+
+
+def _note_used(bound: Bound, state: _Lowering) -> None:
+    state.used.update(i.key for i in bound.inject if i.kind == "primitive")
+
+
+def _handler(signature: Signature, bound: Bound, element: str | None = None, carried: str = "") -> HandlerPlan:
+    return HandlerPlan(function=signature.name, inject=bound.inject, element=element, element_type=carried)
+
+
+def _route(key: str, route: Route, state: _Lowering) -> RoutePlan | None:
+    place = ("routes", key, "handler")
+    if route.sink:
+        state.used.add(route.sink)
+    signature = state.signature(route.handler, *place)
+    if signature is None:
+        return None
+    method, _, path = key.partition(" ")
+    bound = bind(signature, state.names, explicit=route.inject, path=path_parameters(path))
+    _note_used(bound, state)
+    problems = [*bound.problems, *check_route(signature, bound, path)]
+    if route.sink and route.sink in state.graph:
+        problems += (
+            check_rows(signature.returns, state.graph[route.sink].columns, route.sink)
+            if (state.graph[route.sink].columns)
+            else []
+        )
+    state.unfit(problems, *place, about=f"{route.handler}: ")
+    return RoutePlan(
+        method=method,
+        path=path,
+        handler=_handler(signature, bound),
+        sink=route.sink,
+        status=route.status,
+        tags=tuple(route.tags),
+        summary=route.summary,
+        timeout=route.timeout,
+    )
+
+
+def _consumer(key: str, consumer: Consumer, state: _Lowering) -> ConsumerPlan | None:
+    place = ("consumers", key, "handler")
+    state.used.update(k for k in (consumer.source, consumer.sink, consumer.dead_letter) if k)
+    signature = state.signature(consumer.handler, *place)
+    if signature is None:
+        return None
+    bound = bind(signature, state.names, explicit=consumer.inject)
+    _note_used(bound, state)
+    element, problems = element_parameter(signature, bound)
+    source = state.declaration.primitives.get(consumer.source)
+    carried = source[0].element if source else ""
+    if element is not None:
+        problems += check_element(element, carried, consumer.source)
+    if consumer.sink and consumer.sink in state.graph and state.graph[consumer.sink].columns:
+        problems += check_rows(signature.returns, state.graph[consumer.sink].columns, consumer.sink)
+    state.unfit([*bound.problems, *problems], *place, about=f"{consumer.handler}: ")
+    return ConsumerPlan(
+        key=key,
+        source=consumer.source,
+        handler=_handler(signature, bound, element.name if element else None, carried),
+        sink=consumer.sink,
+        pool=consumer.pool,
+        batch=BatchPlan(**consumer.batch.model_dump()),
+        retry=RetryPlan(**consumer.retry.model_dump()),
+        dead_letter=consumer.dead_letter,
+        timeout=consumer.timeout,
+    )
+
+
+def _dependencies(state: _Lowering) -> list[DependencyPlan]:
+    """All dependencies, those that others need before them."""
+    plans: dict[str, DependencyPlan] = {}
+    for key, dependency in state.declaration.dependencies.items():
+        plan = _dependency(key, dependency, state)
+        if plan is not None:
+            plans[key] = plan
+    order = _building_order(plans, state)
+    for key in order:
+        _check_scopes(plans[key], plans, state)
+    return [plans[key] for key in order]
+
+
+def _dependency(key: str, dependency: Dependency, state: _Lowering) -> DependencyPlan | None:
+    place = ("dependencies", key, "factory")
+    for _, rest in (r for v in _texts(dependency.with_) for r in references(v) if r[0] == "primitives"):
+        state.used.add(rest.partition(".")[0])
+    signature = state.signature(dependency.factory, *place)
+    if signature is None:
+        return None
+    names = state.names
+    given = set(dependency.with_)
+    own = Names(
+        dependencies=[k for k in names.dependencies if k not in given],
+        handles={k: h for k, h in names.handles.items() if k not in given},
+        broken=names.broken,
+    )
+    bound = bind(signature, own, explicit={})
+    _note_used(bound, state)
+    problems = [*bound.problems, *check_factory(signature, bound, given)]
+    state.unfit(problems, *place, about="")
+    scope: Scope = "request" if dependency.scope == "process" else dependency.scope
+    return DependencyPlan(
+        key=key, factory=dependency.factory, scope=scope, arguments=dependency.with_, inject=bound.inject
+    )
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _needs(plan: DependencyPlan) -> list[str]:
+    return [i.key for i in plan.inject if i.kind == "dependency"]
+
+
+def _building_order(plans: dict[str, DependencyPlan], state: _Lowering) -> list[str]:
+    done: dict[str, None] = {}
+    path: list[str] = []
+
+    def visit(key: str) -> None:
+        if key in done or key not in plans:
+            return
+        if key in path:
+            circle = " -> ".join([*path[path.index(key) :], key])
+            span = state.declaration.key_span("dependencies", key)
+            message = f"dependencies need each other in a circle: {circle}"
+            state.found.append(Diagnostic("BF321", message, span, "let one of them do without the other"))
+            return
+        path.append(key)
+        for needed in _needs(plans[key]):
+            visit(needed)
+        path.pop()
+        done[key] = None
+
+    for key in plans:
+        visit(key)
+    return list(done)
+
+
+def _check_scopes(plan: DependencyPlan, plans: dict[str, DependencyPlan], state: _Lowering) -> None:
+    """A dependency may not need one that lives shorter; `none` may be needed by all."""
+    for key in _needs(plan):
+        needed = plans.get(key)
+        if needed is None or needed.scope == "none":
+            continue
+        if SCOPES.index(needed.scope) > SCOPES.index(plan.scope):
+            message = f'"{plan.key}" lives for a {plan.scope} and needs "{key}", which lives for a {needed.scope} only'
+            hint = f"give {plan.key} the scope {needed.scope}, or {key} the scope {plan.scope}"
+            span = state.declaration.span("dependencies", plan.key)
+            related = (Related(f'"{key}"', state.declaration.key_span("dependencies", key)),)
+            state.found.append(Diagnostic("BF320", message, span, hint, related))
+
+
+def _closure(handlers: Iterable[HandlerPlan], dependencies: list[DependencyPlan]) -> tuple[str, ...]:
+    """The dependencies that these handlers need, directly or not, in building order."""
+    by_key = {d.key: d for d in dependencies}
+    needed: set[str] = set()
+    waiting = [i.key for h in handlers for i in h.inject if i.kind == "dependency"]
+    while waiting:
+        key = waiting.pop()
+        if key not in needed and key in by_key:
+            needed.add(key)
+            waiting += _needs(by_key[key])
+    return tuple(d.key for d in dependencies if d.key in needed)
+
+
+def _pools(
+    consumers: list[ConsumerPlan], dependencies: list[DependencyPlan], declaration: Declaration
+) -> Iterable[PoolPlan]:
+    for name in dict.fromkeys(c.pool for c in consumers):
+        mine = [c for c in consumers if c.pool == name]
+        yield PoolPlan(
+            name=name,
+            replicas=max(declaration.consumers[c.key].replicas for c in mine),
+            consumers=tuple(c.key for c in mine),
+            dependencies=_closure((c.handler for c in mine), dependencies),
+        )

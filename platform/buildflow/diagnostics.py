@@ -1,0 +1,147 @@
+"""The user's mistakes as values: a code, a place, words and a cure. Every stage collects them and goes on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Span:
+    """A place in a file. Lines and columns count from 1; the end is just behind the last character."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+    end_line: int = 1
+    end_column: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another place that a diagnostic is about, and what stands there."""
+
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One mistake. `code` is stable and stands in `CODES`."""
+
+    code: str
+    message: str
+    span: Span
+    hint: str = ""
+    related: tuple[Related, ...] = ()
+    severity: Severity = Severity.ERROR
+    note: str = field(default="", compare=False)
+    """What stands at `span`, when `message` is about more than that place."""
+
+    @property
+    def title(self) -> str:
+        return CODES[self.code]
+
+
+CODES: dict[str, str] = {
+    "BF101": "YAML syntax",
+    "BF102": "duplicate key",
+    "BF103": "not a mapping",
+    "BF104": "document too large",
+    "BF105": "cannot read the file",
+    "BF106": "format too new",
+    "BF107": "reserved key",
+    "BF108": "unknown anchor or alias",
+    "BF120": "malformed interpolation",
+    "BF121": "environment variable not set",
+    "BF122": "unknown variable",
+    "BF123": "unknown interpolation",
+    "BF124": "secret not set",
+    "BF201": "unknown key",
+    "BF202": "missing key",
+    "BF203": "wrong type",
+    "BF204": "invalid value",
+    "BF205": "unknown primitive type",
+    "BF206": "malformed route",
+    "BF207": "malformed name",
+    "BF208": "key used twice",
+    "BF209": "unknown stack",
+    "BF210": "unknown reference",
+    "BF211": "reference to the wrong type",
+    "BF212": "not a source",
+    "BF213": "not a sink",
+    "BF214": "handler and source disagree",
+    "BF215": "handler and sink disagree",
+    "BF216": "circular reference",
+    "BF217": "not on this provider",
+    "BF218": "routes collide",
+    "BF219": "nothing uses this primitive",
+    "BF220": "the provider refuses this name",
+    "BF221": "two primitives with one name",
+    "BF301": "malformed handler",
+    "BF302": "module not found",
+    "BF303": "function not found",
+    "BF304": "parameter cannot be filled",
+    "BF305": "parameter could be two things",
+    "BF306": "handler takes no element",
+    "BF307": "path parameter missing",
+    "BF308": "Python syntax",
+    "BF310": "row type not found",
+    "BF311": "column type not supported",
+    "BF320": "scope order",
+    "BF321": "circular dependency",
+    "BF322": "dependency cannot be built",
+    "BF323": "surplus argument",
+}
+"""Every code that the compiler can emit, with its title."""
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint that names the closest of `known`, or lists them when they are few."""
+    choices = sorted(known)
+    close = get_close_matches(name, choices, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    if choices and len(choices) <= 12:
+        return "one of: " + ", ".join(choices)
+    return otherwise
+
+
+def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sorted by place, each once."""
+    return sorted(dict.fromkeys(diagnostics), key=lambda d: (d.span, d.code, d.message))
+
+
+def errors_in(diagnostics: Iterable[Diagnostic]) -> bool:
+    return any(d.severity is Severity.ERROR for d in diagnostics)
+
+
+def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
+    """The shape that `check --json` prints."""
+    return {
+        "severity": diagnostic.severity.value,
+        "code": diagnostic.code,
+        "message": diagnostic.message,
+        **_place(diagnostic.span),
+        "hint": diagnostic.hint or None,
+        "related": [
+            {"message": r.message, "file": r.span.file, "line": r.span.line, "column": r.span.column}
+            for r in diagnostic.related
+        ],
+    }
+
+
+def _place(span: Span) -> dict[str, Any]:
+    return {
+        "file": span.file,
+        "line": span.line,
+        "column": span.column,
+        "end_line": span.end_line,
+        "end_column": span.end_column,
+    }

@@ -1,0 +1,1 @@
+"""The primitives: one folder each, found by the registry."""

@@ -1,0 +1,240 @@
+"""What a primitive is and what its drivers do. A primitive lives in one folder; nothing else names it."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from buildflow.ir.columns import Column
+from buildflow.ir.graph import Resource
+
+
+class Role(StrEnum):
+    """What a consumer or a handler may do with a primitive."""
+
+    SOURCE = "source"
+    SINK = "sink"
+    STORE = "store"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Marks a Spec's field as the key of another primitive: `Annotated[str, Reference("bucket")]`."""
+
+    type: str
+
+
+@dataclass(frozen=True)
+class ColumnsReference:
+    """Marks a Spec's field that names a row type (`module:Class`) or maps columns to types inline."""
+
+
+class Spec(BaseModel):
+    """The body of one primitive. Descriptions are what the schema, the docs and the editor show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    type: str
+    provider: str | None = Field(default=None, description="Run this primitive on another provider than the stack's.")
+    managed: bool = Field(
+        default=True,
+        description="`false` refers to something that exists: it is never created, changed or destroyed.",
+    )
+    name: str | None = Field(default=None, description="The physical name. Without one: `{project}-{stack}-{key}`.")
+
+
+SpecType = type[Spec]
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One primitive type: its Spec, its roles, what its source carries, what its handle looks like.
+
+    `handle` is the dotted name of the handle's type in `buildflow.types`, "" when handlers get none;
+    `element` the dotted name of what a source carries, "" when that is up to the sender.
+    """
+
+    type: str
+    summary: str
+    spec: SpecType
+    roles: frozenset[Role]
+    handle: str = ""
+    element: str = ""
+
+
+class Action(StrEnum):
+    """How a driver brings a resource from one recorded state to the declared one."""
+
+    NONE = "none"
+    UPDATE = "update"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a driver answers when asked what a new declaration means for what exists.
+
+    `fields` are the changed fields in words a user reads ("columns.note: added"); `loses_data` names what would
+    be lost, empty when nothing is.
+    """
+
+    action: Action
+    fields: tuple[str, ...] = ()
+    loses_data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One leased element.
+
+    `id` is the same on every delivery of it; `receipt` is this lease's handle at the source; `attempt` is 1 the
+    first time, counted when leased; `alone` asks for a group of its own, because an earlier delivery ended
+    without a report (its process may have died of it).
+    """
+
+    id: str
+    body: bytes
+    receipt: str
+    attempt: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sent_at: datetime | None = None
+    alone: bool = False
+
+
+class Source(Protocol):
+    """Where a consumer's elements come from. Used by the worker's main process only, from several threads."""
+
+    def wait(self, seconds: float) -> None:
+        """Block until an element may be there, `seconds` at most. May return early."""
+        ...
+
+    def lease(self, limit: int) -> Sequence[Element]:
+        """Take up to `limit` elements for `lease_seconds`, at once: an empty answer when there are none."""
+        ...
+
+    lease_seconds: float
+
+    def renew(self, elements: Sequence[Element]) -> None:
+        """Keep these leases for another `lease_seconds`."""
+        ...
+
+    def acknowledge(self, elements: Sequence[Element]) -> None:
+        """Done: they never come again."""
+        ...
+
+    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False) -> None:
+        """Give one back; it comes again after `delay` seconds, kept at the source, its attempts counted on."""
+        ...
+
+    def send(self, body: bytes, headers: Mapping[str, str], id: str | None = None) -> str:
+        """Append an element; returns its durable id."""
+        ...
+
+    def backlog(self) -> int:
+        """Elements that wait, delayed ones included, leased ones not."""
+        ...
+
+    def in_flight(self) -> int:
+        """Elements that are leased now."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one element (or one batch) became: its id and the rows that its handler returned."""
+
+    id: str
+    rows: Sequence[Any]
+
+
+class Sink(Protocol):
+    """Where a consumer's rows go. Used in one pool child (or gateway) process; connects on first use."""
+
+    guarantee: str
+    """In words, for `plan` and `graph`: "effectively once" or "at least once"."""
+
+    def check(self, row: Any) -> None:
+        """Raise `InvalidRow`, in words, when `row` cannot be stored; writes nothing."""
+        ...
+
+    def commit(self, writer: str, entries: Sequence[Entry]) -> None:
+        """Store the rows of all entries, durable when this returns, all or none. Where the sink is transactional,
+        rows and element ids commit together and an entry whose (writer, id) was committed before is skipped."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Driver(Protocol):
+    """One primitive on one provider. Methods that touch the world take a session of that provider."""
+
+    label: str
+    """The type as `apply` prints it, e.g. "GCSBucket"."""
+
+    def name(self, key: str, spec: Any, project: str, stack: str) -> str:
+        """The physical name; an explicit `name:` wins."""
+        ...
+
+    def identify(self, resource: Resource, settings: Any) -> str:
+        """The id that `apply` prints, from the declaration alone."""
+        ...
+
+    def check_name(self, name: str) -> str:
+        """Why the provider will refuse this name, in words; empty when it will not."""
+        ...
+
+
+class LocalDriver(Driver, Protocol):
+    """A driver of `provider: local`: it creates things itself."""
+
+    def create(self, resource: Resource, session: Any) -> dict[str, Any]:
+        """Create it (or adopt what is there already) and return its outputs."""
+        ...
+
+    def exists(self, resource: Resource, session: Any) -> bool: ...
+
+    def compare(self, old: Resource, new: Resource, session: Any) -> Change:
+        """What bringing `old` to `new` takes."""
+        ...
+
+    def update(self, old: Resource, new: Resource, session: Any) -> dict[str, Any]: ...
+
+    def content(self, resource: Resource, session: Any) -> str:
+        """What deleting it would lose, in words ("12 objects"); empty when it holds nothing."""
+        ...
+
+    def delete(self, resource: Resource, session: Any) -> None: ...
+
+    source: Callable[[Resource, Any], Source]
+    sink: Callable[[Resource, Any], Sink]
+    handle: Callable[[Resource, Any], Any]
+
+
+def row_values(row: Any, columns: Sequence[Column]) -> Mapping[str, Any]:
+    """A row as a mapping: a dataclass, a pydantic model, a NamedTuple or a mapping; nested ones stay as they
+    are."""
+    if isinstance(row, Mapping):
+        return row
+    if isinstance(row, BaseModel):
+        return {name: getattr(row, name) for name in type(row).model_fields}
+    if dataclasses.is_dataclass(row) and not isinstance(row, type):
+        return {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    if isinstance(row, tuple) and hasattr(row, "_asdict"):
+        return dict(row._asdict())
+    raise TypeError(f"a {type(row).__name__} is no row of {[c.name for c in columns]}")
+
+
+def flatten(rows: Any) -> Iterator[Any]:
+    """What a consumer returned as rows: `None` is none, a list, tuple or iterator is its items, else itself."""
+    if rows is None:
+        return
+    if isinstance(rows, list | tuple | Iterator) and not hasattr(rows, "_asdict"):
+        yield from rows
+    else:
+        yield rows

@@ -1,0 +1,153 @@
+"""A queue on the local stack: a Redis stream."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from buildflow.errors import InvalidRow, ResourceFailed
+from buildflow.ir.graph import Resource
+from buildflow.primitives.base import Action, Change, Entry, row_values
+from buildflow.primitives.redis_stream import RedisStream
+from buildflow.providers.base import LocalSession, physical_name
+
+
+class LocalQueueDriver:
+    """`queue` on the local stack; a `LocalDriver`."""
+
+    label = "RedisQueue"
+
+    def name(self, key: str, spec: Any, project: str, stack: str) -> str:
+        return spec.name or physical_name(project, stack, key)
+
+    def identify(self, resource: Resource, settings: Any) -> str:
+        return f"redis://{resource.name}"
+
+    def check_name(self, name: str) -> str:
+        if not name:
+            return "a queue's name needs at least one character"
+        if any(char.isspace() or not char.isprintable() for char in name):
+            return "a queue's name has neither blanks nor control characters"
+        return ""
+
+    def create(self, resource: Resource, session: LocalSession) -> dict[str, Any]:
+        _stream(resource, session).ensure()
+        return {"name": resource.name, "url": f"redis://{resource.name}"}
+
+    def exists(self, resource: Resource, session: LocalSession) -> bool:
+        return _stream(resource, session).exists()
+
+    def compare(self, old: Resource, new: Resource, session: LocalSession) -> Change:
+        """Nothing here loses messages: the lease is the workers' affair, and a stream can be renamed."""
+        fields = []
+        if old.name != new.name:
+            fields.append(f"name: {old.name} -> {new.name}")
+        if (before := _lease(old)) != (after := _lease(new)):
+            fields.append(f"lease: {before:g}s -> {after:g}s")
+        return Change(Action.UPDATE if fields else Action.NONE, tuple(fields))
+
+    def update(self, old: Resource, new: Resource, session: LocalSession) -> dict[str, Any]:
+        if old.name != new.name and not _stream(old, session).rename(new.name):
+            raise ResourceFailed(f'queue "{new.key}" cannot be renamed to {new.name}: Redis holds that key already')
+        return self.create(new, session)
+
+    def content(self, resource: Resource, session: LocalSession) -> str:
+        stream = _stream(resource, session)
+        count = stream.backlog() + stream.in_flight()
+        return f"{count:,} message{'s' * (count != 1)}" if count else ""
+
+    def delete(self, resource: Resource, session: LocalSession) -> None:
+        _stream(resource, session).delete()
+
+    def source(self, resource: Resource, session: LocalSession) -> RedisStream:
+        return _stream(resource, session)
+
+    def sink(self, resource: Resource, session: LocalSession) -> "QueueSink":
+        return QueueSink(_stream(resource, session))
+
+    def handle(self, resource: Resource, session: LocalSession) -> "LocalQueue":
+        return LocalQueue(resource.name, _stream(resource, session))
+
+
+DRIVER = LocalQueueDriver()
+
+
+class QueueSink:
+    """Sends each row as a message of its own."""
+
+    guarantee = "at least once"
+
+    def __init__(self, stream: RedisStream) -> None:
+        self._stream = stream
+
+    def check(self, row: Any) -> None:
+        encode(row)
+
+    def commit(self, writer: str, entries: Sequence[Entry]) -> None:
+        """All rows arrive together or not at all. A repeated commit sends again, under the same ids, by which
+        whoever takes the messages can tell."""
+        self._stream.send_many(
+            [
+                (encode(row), {}, _message_id(writer, entry.id, index))
+                for entry in entries
+                for index, row in enumerate(entry.rows)
+            ],
+            together=True,
+        )
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class LocalQueue:
+    """What a handler gets: `buildflow.types.Queue`."""
+
+    def __init__(self, name: str, stream: RedisStream) -> None:
+        self.name = name
+        self._stream = stream
+
+    def send(self, body: Any, *, attributes: Mapping[str, str] | None = None) -> str:
+        return self._stream.send(encode(body), attributes or {})
+
+    def send_many(self, bodies: Iterable[Any]) -> list[str]:
+        return self._stream.send_many((encode(body), {}, None) for body in bodies)
+
+
+def encode(row: Any) -> bytes:
+    """A message's bytes: bytes and text as they are, everything else as JSON. Raises `InvalidRow` in words.
+
+    A pydantic model goes by its own rules, aliases included, so that the model reads it back.
+    """
+    if isinstance(row, bytes | bytearray | memoryview):
+        return bytes(row)
+    if isinstance(row, str):
+        return row.encode()
+    try:
+        plain = row if isinstance(row, BaseModel) or not _has_fields(row) else row_values(row, ())
+        return json.dumps(
+            to_jsonable_python(plain, bytes_mode="base64", inf_nan_mode="constants"),
+            allow_nan=False,
+            ensure_ascii=False,
+            separators=(",", ":"),
+        ).encode()
+    except (PydanticSerializationError, TypeError, ValueError) as exc:
+        raise InvalidRow(f"a {type(row).__name__} cannot be sent as JSON: {exc}") from exc
+
+
+def _has_fields(row: Any) -> bool:
+    return isinstance(row, Mapping) or hasattr(row, "__dataclass_fields__") or hasattr(row, "_asdict")
+
+
+def _message_id(writer: str, element: str, index: int) -> str:
+    return hashlib.sha256(f"{writer}\0{element}\0{index}".encode()).hexdigest()[:32]
+
+
+def _lease(resource: Resource) -> float:
+    return float(resource.spec.get("lease", 30.0))
+
+
+def _stream(resource: Resource, session: LocalSession) -> RedisStream:
+    return RedisStream(session.redis, resource.name, lease_seconds=_lease(resource))

@@ -1,0 +1,434 @@
+"""One DuckDB file that many processes and threads share: brief reads, and writes in groups.
+
+Each process keeps one in-memory DuckDB instance a file and attaches the file to it only while it reads or
+writes: attaching takes 1 ms where opening a connection of its own takes 20. `StoreLocks` decides who may
+attach. Writes of all threads queue to one thread that lives as long as there is something to write and
+commits what has queued in one transaction.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import itertools
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from buildflow.errors import ResourceFailed, ServiceUnavailable
+from buildflow.primitives.table.duckdb_locks import FileLock, StoreLocks
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+else:
+    Connection = Any
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+HOLD = 0.1
+"""Seconds for which a writer keeps the file while jobs queue. The longest wait of a reader elsewhere is about
+this; with 0.1 re-attaching (5 ms) costs a busy writer 5 %."""
+LINGER = 0.005
+"""Seconds for which a writer waits for one more job before it lets go: re-attaching would cost as much."""
+PATIENCE = 10.0
+"""Seconds for which a program that does not know our locks (the duckdb shell) may keep the file."""
+CATALOG = "_file"
+"""The attached file's name inside the instance: one that no schema has, or `schema.table` were ambiguous."""
+
+_CONFLICT = re.compile(r"Could not set lock on file|being used by another process|Conflicting lock")
+_HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
+
+
+@dataclass(eq=False)
+class _Job:
+    """One caller's write. Jobs with the same `key` in a group run as one call with all their payloads."""
+
+    key: Hashable
+    run: Callable[[Connection, Sequence[Any]], Sequence[Any]]
+    payload: Any
+    future: "Future[Any]" = field(default_factory=Future)
+    taken: bool = False
+
+    def take(self) -> bool:
+        """Whether it is to run: not when its caller has stopped waiting before it began."""
+        self.taken = self.taken or self.future.set_running_or_notify_cancel()
+        return self.taken
+
+
+class DuckDBFile:
+    """One file in this process. Get it from `database`, at every use: a forked child has its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pid = os.getpid()
+        self._locks = StoreLocks(path)
+        self._instance: Connection | None = None
+        self._attached = ""  # "", "read", "write" (cursors may be lent) or "closing" (they may not)
+        self._cursors = 0
+        self._writer: Connection | None = None
+        self._broken = False
+        self._queue: list[_Job] = []
+        self._jobs = threading.Condition(_lock)
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees what is committed; read briefly, for writers wait.
+
+        It may belong to an instance that writes: begin a read-only transaction before running foreign SQL.
+        Raises `ResourceFailed` when there is no file, `ServiceUnavailable` when another program keeps it.
+        """
+        outer = getattr(_here, "reading", {}).get(self.path)
+        if outer is not None:  # a second lock in one thread would wait behind a writer that waits for the first
+            with contextlib.closing(self._use(outer.cursor())) as inner:
+                yield inner
+            return
+        self._require_file()
+        lock: FileLock | None = None
+        cursor = self._borrow()
+        if cursor is None:
+            lock, cursor = self._enter(self._locks.shared, self._attach_reader)
+        try:
+            with _inside(self.path, cursor):
+                yield cursor
+        finally:
+            self._give_back(cursor, lock)
+
+    def write(self, work: Callable[[Connection], T], *, create: bool = False) -> T:
+        """Run `work` in a transaction; its result, once that is durable.
+
+        `work` may share its transaction with other callers' and may run twice: when a group fails, each of
+        it runs again alone, so that only the culprit gets its exception. `create` makes the file if needed.
+        """
+        return self._submit(_Job(object(), lambda c, _: [work(c)], None), create=create)  # type: ignore[no-any-return]
+
+    def write_together(self, key: Hashable, run: Callable[[Connection, Sequence[P]], Sequence[T]], payload: P) -> T:
+        """Like `write`, but payloads of equal `key` that queue at once are given to one call of `run`, which
+        answers with a result for each."""
+        return self._submit(_Job(key, run, payload))  # type: ignore[no-any-return]
+
+    def _submit(self, job: _Job, *, create: bool = False) -> Any:
+        if self.path in getattr(_here, "reading", {}):
+            raise RuntimeError(f"a write to {self.path} inside a read of it would wait for itself")
+        if create:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            self._require_file()
+        with _lock:
+            self._queue.append(job)
+            self._jobs.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name=f"write {self.path.name}", daemon=True)
+                self._thread.start()
+        try:
+            return job.future.result()
+        except BaseException:
+            job.future.cancel()  # an interrupted caller's job is dropped if it has not begun
+            raise
+
+    def _require_file(self) -> None:
+        if not self.path.exists():
+            raise ResourceFailed(f"{self.path} does not exist", hint="run: platform apply")
+
+    # The instance, and the file in it. All state is guarded by the module's lock.
+
+    def _root(self) -> Connection:
+        if self._instance is None:
+            import duckdb
+
+            self._instance = duckdb.connect(":memory:", config={"temp_directory": f"{self.path}.tmp"})
+            self._instance.execute("SET GLOBAL TimeZone = 'UTC'")
+        return self._instance
+
+    def _attach(self, options: str = "") -> None:
+        location = str(self.path).replace("'", "''")
+        self._root().execute(f"ATTACH '{location}' AS {CATALOG} {options}")
+
+    def _detach(self) -> None:
+        if self._instance is not None:
+            self._instance.execute(f"DETACH {CATALOG}")
+
+    @staticmethod
+    def _use(cursor: Connection) -> Connection:
+        cursor.execute(f"USE {CATALOG}")
+        return cursor
+
+    def _enter(self, lock: Callable[[], FileLock], attach: Callable[[], Connection]) -> tuple[FileLock, Connection]:
+        """Take the lock, attach the file. Lets go and tries again while a foreign program has the file."""
+        import duckdb
+
+        deadline = time.monotonic() + PATIENCE
+        for attempt in itertools.count():
+            held = lock()
+            try:
+                return held, attach()
+            except duckdb.Error as exc:
+                held.release()
+                if not _CONFLICT.search(str(exc)):
+                    raise ResourceFailed(f"{self.path} cannot be opened: {_first_line(exc)}") from exc
+                if time.monotonic() > deadline:
+                    raise _kept_by_another(self.path, exc) from exc
+            except BaseException:
+                held.release()
+                raise
+            time.sleep(min(0.5, 0.02 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def _attach_reader(self) -> Connection:
+        with _lock:
+            _changed.wait_for(lambda: not _paused)
+            if not self._cursors:
+                self._attach("(READ_ONLY)")
+                self._attached = "read"
+            cursor = self._use(self._root().cursor())
+            self._cursors += 1
+            return cursor
+
+    def _borrow(self) -> Connection | None:
+        """A cursor of the writer's instance while this process writes: it sees committed rows only."""
+        with _lock:
+            if self._attached != "write":
+                return None
+            cursor = self._use(self._root().cursor())
+            self._cursors += 1
+            return cursor
+
+    def _give_back(self, cursor: Connection, lock: FileLock | None) -> None:
+        if self._pid != os.getpid():  # forked inside the read: all of this is the parent's
+            return
+        with contextlib.ExitStack() as stack:
+            if lock is not None:
+                stack.callback(lock.release)
+            cursor.close()
+            with _lock:
+                self._cursors -= 1
+                if not self._cursors and self._attached == "read":
+                    self._attached = ""
+                    self._detach()
+                _changed.notify_all()
+
+    def _attach_writer(self) -> Connection:
+        with _lock:
+            _changed.wait_for(lambda: not _paused)
+            self._attached = "closing"
+            try:
+                self._attach()
+                cursor = self._use(self._root().cursor())
+            except BaseException:
+                self._attached = ""
+                raise
+            self._attached = "write"
+            return cursor
+
+    def _detach_writer(self, cursor: Connection) -> None:
+        with _lock:
+            self._attached = "closing"
+            _changed.wait_for(lambda: not self._cursors)
+        try:
+            cursor.close()
+            if self._broken and self._instance is not None:
+                self._instance.close()
+                self._instance, self._broken = None, False
+            else:
+                self._detach()
+        finally:
+            with _lock:
+                self._attached = ""
+                _changed.notify_all()
+
+    # The writer's thread: from the first job until nothing queues.
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._hold()
+            except BaseException as exc:  # noqa: BLE001 - the callers wait for it
+                self._fail_all(exc)
+            with _lock:
+                if not self._queue:
+                    self._thread = None
+                    return
+
+    def _hold(self) -> None:
+        """Have the file once, for `HOLD` seconds at most, and run the groups that queue meanwhile."""
+        lock, cursor = self._enter(self._locks.exclusive, self._attach_writer)
+        try:
+            self._writer = cursor
+            until = time.monotonic() + HOLD
+            with _inside(self.path, cursor):
+                while not self._broken and (group := self._next_group(until)):
+                    self._run(group)
+        finally:
+            self._writer = None
+            try:
+                self._detach_writer(cursor)
+            finally:
+                lock.release()
+
+    def _next_group(self, until: float) -> list[_Job]:
+        with _lock:
+            left = until - time.monotonic()
+            if not self._queue and left > 0:
+                self._jobs.wait_for(lambda: self._queue or _paused, min(LINGER, left))
+            if _paused or until < time.monotonic():
+                return []
+            group, self._queue = self._queue, []
+        return group
+
+    def _run(self, group: list[_Job]) -> None:
+        group = [job for job in group if job.take()]
+        try:
+            results = self._transact(group)
+        except BaseException as exc:  # noqa: BLE001 - goes to the caller, or every job is tried alone
+            if len(group) == 1:
+                group[0].future.set_exception(exc)
+                return
+        else:
+            for job, result in results:
+                job.future.set_result(result)
+            return
+        for index, job in enumerate(group):
+            if self._broken:
+                with _lock:
+                    self._queue[:0] = group[index:]
+                return
+            self._run([job])
+
+    def _transact(self, group: list[_Job]) -> list[tuple[_Job, Any]]:
+        """All jobs in one transaction, or none."""
+        if not group:
+            return []
+        assert self._writer is not None
+        together: dict[Hashable, list[_Job]] = {}
+        for job in group:
+            together.setdefault(job.key, []).append(job)
+        results: list[tuple[_Job, Any]] = []
+        try:
+            self._writer.execute("BEGIN")
+            for jobs in together.values():
+                results += zip(jobs, jobs[0].run(self._writer, [j.payload for j in jobs]), strict=True)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._roll_back(self._writer)
+            raise
+        return results
+
+    def _roll_back(self, cursor: Connection) -> None:
+        import duckdb
+
+        try:
+            cursor.execute("ROLLBACK")
+        except duckdb.Error:  # a failed COMMIT, or an instance that declared itself invalid: start with a new one
+            self._broken = True
+
+    def _fail_all(self, exc: BaseException) -> None:
+        with _lock:
+            jobs, self._queue = self._queue, []
+        for job in jobs:
+            if job.take():
+                job.future.set_exception(exc)
+
+    def close_idle(self) -> None:
+        """Close the instance if nothing is attached to it; the next use makes another. Needs the lock."""
+        if self._instance is not None and not self._attached:
+            self._instance.close()
+            self._instance = None
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: never run the destructors of the parent's instance, which would checkpoint its
+        file and join threads that do not exist here."""
+        for thing in (self._instance, self._writer):
+            if thing is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def database(path: Path) -> DuckDBFile:
+    """This process's `DuckDBFile` for `path`."""
+    key = os.path.realpath(path)
+    with _lock:
+        if key not in _files:
+            _files[key] = DuckDBFile(Path(key))
+        return _files[key]
+
+
+@contextmanager
+def _inside(path: Path, cursor: Connection) -> Iterator[None]:
+    """Notes that this thread has `path` open."""
+    reading: dict[Path, Connection] = _here.__dict__.setdefault("reading", {})
+    reading[path] = cursor
+    try:
+        yield
+    finally:
+        del reading[path]
+
+
+def _first_line(exc: Exception) -> str:
+    return str(exc).split("\n", 1)[0]
+
+
+def _kept_by_another(path: Path, exc: Exception) -> ServiceUnavailable:
+    holder = _HOLDER.search(str(exc))
+    who = f"{holder['program']} (process {holder['pid']})" if holder else "another program"
+    return ServiceUnavailable(
+        f"{path} is kept open by {who}",
+        hint="close it there, or open it there through `platform query`, which takes turns with the app",
+    )
+
+
+# Forks and exits. A fork waits until this process has no file attached, so the child inherits none, and its
+# own instance starts clean; the module's lock is held through it, so no state is caught half changed.
+
+_lock = threading.Lock()
+_changed = threading.Condition(_lock)
+_paused = False
+_files: dict[str, DuckDBFile] = {}
+_here = threading.local()
+
+
+def _pause(seconds: float = PATIENCE) -> None:
+    """Take the lock and wait until nothing is attached, unless this very thread has something open."""
+    global _paused
+    _lock.acquire()
+    _paused = True
+    for file in _files.values():
+        file._jobs.notify_all()
+    if not getattr(_here, "reading", None):
+        _changed.wait_for(lambda: not any(file._attached for file in _files.values()), seconds)
+
+
+def _resume() -> None:
+    global _paused
+    _paused = False
+    _changed.notify_all()
+    _lock.release()
+
+
+def _start_afresh() -> None:
+    global _lock, _changed, _paused, _files, _here
+    for file in _files.values():
+        file.leave_to_parent()
+    _lock = threading.Lock()
+    _changed = threading.Condition(_lock)
+    _paused = False
+    _files = {}
+    _here = threading.local()
+
+
+def _at_exit() -> None:
+    """Let a running commit end: a thread that returns from DuckDB into a finished interpreter aborts it. And
+    close what is idle, of which DuckDB 2.0 would complain on stderr."""
+    _pause(seconds=2.0)
+    for file in _files.values():
+        file.close_idle()
+    _resume()
+
+
+os.register_at_fork(before=_pause, after_in_parent=_resume, after_in_child=_start_afresh)
+atexit.register(_at_exit)

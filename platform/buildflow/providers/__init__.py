@@ -1,0 +1,1 @@
+"""Providers: credentials, sessions, naming. One module each; drivers use them."""

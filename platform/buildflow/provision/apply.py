@@ -1,0 +1,97 @@
+"""Make the changes of a ChangeSet, one resource at a time, recording each before the next."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from buildflow.errors import BuildflowError, DataLossRefused, ResourceFailed
+from buildflow.ir.changes import ChangeSet, ResourceChange
+from buildflow.ir.graph import Resource
+from buildflow.primitives.registry import driver
+from buildflow.provision import state as states
+from buildflow.provision.state import State
+
+Step = Callable[[ResourceChange], None]
+
+
+def refusals(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> list[str]:
+    """Why these changes may not be made, a sentence each; empty when they may.
+
+    A bucket's content goes only with `force_destroy: true`; elsewhere an `apply` that would lose data needs
+    `--allow-data-loss`, while `destroy` is asked for what it does."""
+    found = []
+    for change in changes.losses:
+        old = change.old
+        forced = old is not None and bool(old.spec.get("force_destroy"))
+        if change.verb == "delete" and old is not None and "force_destroy" in old.spec:
+            if not forced:
+                cure = f'set `force_destroy: true` on "{change.key}" and apply, or empty it'
+                found.append(f"{change.label} {change.id} holds {change.loses}; {cure}")
+        elif not destroying and not allow_data_loss:
+            what = "deleting" if change.verb == "delete" else "changing"
+            found.append(
+                f"{what} {change.label} {change.id} would lose {change.loses}; pass --allow-data-loss if that is meant"
+            )
+    return found
+
+
+def apply(changes: ChangeSet, folder: Path, session: Any, done: Step) -> None:
+    """Make all changes; what was made stays recorded when a later one fails. Call under the stack's lock."""
+    state = states.load(folder)
+    for change in changes.changes:
+        try:
+            _make(change, state, session)
+        except (BuildflowError, OSError) as exc:
+            states.save(folder, state)
+            words = f"{change.label} {change.id} could not be {_PARTICIPLES[change.verb]}: {exc}"
+            raise ResourceFailed(words, hint=getattr(exc, "hint", "")) from exc
+        states.save(folder, state)
+        done(change)
+    folder.mkdir(parents=True, exist_ok=True)
+    states.save(folder, state)
+
+
+_PARTICIPLES = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}
+
+
+def _make(change: ResourceChange, state: State, session: Any) -> None:
+    if change.verb == "delete":
+        assert change.old is not None
+        if change.old.managed:
+            driver(change.old.type, change.old.provider).delete(change.old, session)
+        state.resources.pop(change.key, None)
+        return
+    new = change.new
+    assert new is not None
+    state.resources[change.key] = new.model_copy(update={"outputs": _outputs(change, new, session)})
+
+
+def _outputs(change: ResourceChange, new: Resource, session: Any) -> dict[str, Any]:
+    chosen = driver(new.type, new.provider)
+    if not new.managed:
+        if not chosen.exists(new, session):
+            raise ResourceFailed(
+                "it is not managed here, and does not exist", hint="create it, or drop `managed: false`"
+            )
+        return {}
+    if change.verb == "create":
+        outputs: dict[str, Any] = chosen.create(new, session)
+    else:
+        assert change.old is not None
+        outputs = chosen.update(change.old, new, session)
+    return outputs
+
+
+def refuse_data_loss(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> None:
+    """Raise `DataLossRefused`, naming every loss, when these changes may not be made."""
+    found = refusals(changes, destroying=destroying, allow_data_loss=allow_data_loss)
+    if found:
+        raise DataLossRefused("\n".join(found))
+
+
+def bound_resources(resources: Iterator[Resource] | tuple[Resource, ...], state: State) -> tuple[Resource, ...]:
+    """Declared resources with the outputs that were recorded when they were made."""
+    return tuple(
+        r.model_copy(update={"outputs": state.resources[r.key].outputs}) if r.key in state.resources else r
+        for r in resources
+    )

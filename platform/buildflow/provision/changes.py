@@ -1,0 +1,65 @@
+"""What `apply` would do: the declared graph against the recorded state, asked of each resource's driver."""
+
+from typing import Any
+
+from buildflow.ir.changes import ChangeSet, ResourceChange
+from buildflow.ir.graph import Resource, ResourceGraph
+from buildflow.primitives.base import Action
+from buildflow.primitives.registry import driver
+from buildflow.provision.state import State
+
+
+def diff(graph: ResourceGraph, state: State, session: Any) -> ChangeSet:
+    """Every change that brings `state` to `graph`: creates and changes in dependency order, deletes before them in
+    the reverse one."""
+    changes = [c for r in graph.resources if (c := _change(r, state.resources.get(r.key), session))]
+    gone = [r for key, r in state.resources.items() if key not in graph]
+    deletes = [_delete(r, session) for r in reversed(gone)]
+    return ChangeSet(project=graph.project, stack=graph.stack, changes=(*deletes, *changes))
+
+
+def destruction(state: State, project: str, stack: str, session: Any) -> ChangeSet:
+    """The deletion of everything that is recorded."""
+    deletes = [_delete(r, session) for r in reversed(state.resources.values())]
+    return ChangeSet(project=project, stack=stack, changes=tuple(deletes))
+
+
+def unapplied(graph: ResourceGraph, state: State) -> list[str]:
+    """The keys whose declaration is not what is recorded, without asking any driver."""
+    keys = [r.key for r in graph.resources if _declared(r) != _declared(state.resources.get(r.key))]
+    return keys + [key for key in state.resources if key not in graph]
+
+
+def _declared(resource: Resource | None) -> Resource | None:
+    return resource.model_copy(update={"outputs": {}}) if resource else None
+
+
+def _change(new: Resource, old: Resource | None, session: Any) -> ResourceChange | None:
+    if not new.managed:
+        return None if old is not None and _declared(old) == _declared(new) else _verb("create", new, None)
+    chosen = driver(new.type, new.provider)
+    if old is None or not chosen.exists(old, session):
+        return _verb("create", new, old)
+    change = chosen.compare(old, new, session)
+    if change.action is Action.NONE:
+        return None if _declared(old) == _declared(new) else _verb("update", new, old)
+    return ResourceChange(
+        verb="update" if change.action is Action.UPDATE else "replace",
+        key=new.key,
+        label=new.label,
+        id=new.id,
+        old=old,
+        new=new,
+        fields=change.fields,
+        loses=change.loses_data,
+    )
+
+
+def _verb(verb: Any, new: Resource, old: Resource | None) -> ResourceChange:
+    return ResourceChange(verb=verb, key=new.key, label=new.label, id=new.id, old=old, new=new)
+
+
+def _delete(old: Resource, session: Any) -> ResourceChange:
+    chosen = driver(old.type, old.provider)
+    held = chosen.content(old, session) if old.managed and chosen.exists(old, session) else ""
+    return ResourceChange(verb="delete", key=old.key, label=old.label, id=old.id, old=old, loses=held)

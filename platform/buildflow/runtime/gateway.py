@@ -1,0 +1,436 @@
+"""The gateway: a FastAPI app made from the plan, under uvicorn.
+
+Whatever can be known before the first request is done then: handlers are imported and checked, long-lived
+dependencies built, each route bound once. `Gateway` stands before the app: readiness, size and overload.
+
+    python -m buildflow.runtime.gateway PLAN [--host H --port P | --fd N] [--notify FD]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import inspect
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
+
+from buildflow import __version__
+from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound
+from buildflow.ir.runtime import Injection, RoutePlan, RuntimePlan
+from buildflow.primitives.base import Entry, flatten
+from buildflow.runtime.connections import Connections
+from buildflow.runtime.dependencies import Container, enter
+from buildflow.runtime.functions import load, load_handler
+from buildflow.runtime.process import Heartbeat, Notify, in_words, read_plan, set_up_logging
+
+log = logging.getLogger("buildflow.gateway")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
+DRAIN_FACTOR = 10
+"""How much of a body that is too large is still read, so that the client can read the answer: times the limit."""
+
+
+class Gateway:
+    """The ASGI app. Until its dependencies are built it answers 503 and says why."""
+
+    def __init__(self, plan: RuntimePlan, connections: Connections, container: Container, notify: Notify) -> None:
+        self.plan = plan
+        self.connections = connections
+        self.container = container
+        self.notify = notify
+        self.app: FastAPI | None = None
+        self.error = ""
+        self.requests = 0
+        self.active = 0
+        self.refused = 0
+        self._limit = plan.options.max_concurrent_requests
+        self._size = plan.options.max_request_size
+        self._lifespan: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._live(receive, send)
+            return
+        if scope["path"].startswith("/_platform/"):
+            await self._platform(scope, receive, send)
+            return
+        app = self.app
+        if app is None:
+            await _answer(send, scope, 503, self.error or "the gateway is starting", retry_after=2)
+            return
+        if kind != "http":
+            await app(scope, receive, send)
+            return
+        if self.active >= self._limit:
+            self.refused += 1
+            await _answer(send, scope, 503, "too many requests at once; try again", retry_after=1)
+            return
+        self.requests += 1
+        self.active += 1
+        try:
+            if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
+                await app(scope, receive, send)
+            else:
+                await self._limited(app, scope, receive, send)
+        finally:
+            self.active -= 1
+
+    async def _limited(self, app: FastAPI, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """A request with a body: larger than `max_request_size` is 413, whether it says its length or not."""
+        length = next((v for k, v in scope["headers"] if k == b"content-length"), None)
+        words = f"the request is larger than {self._size:,} bytes"
+        if length is not None and length.isdigit() and int(length) > self._size:
+            await self._drain(receive)
+            await _answer(send, scope, 413, words)
+            return
+        seen = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self._size:
+                    raise _TooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await app(scope, counted if length is None else receive, noted if length is None else send)
+        except _TooLarge:
+            if not started:
+                await self._drain(receive)
+                await _answer(send, scope, 413, words)
+
+    async def _drain(self, receive: Receive) -> None:
+        """Read a body that will be refused, so that the client gets to read why instead of a reset connection."""
+        seen = 0
+        while seen < self._size * DRAIN_FACTOR:
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return
+
+    # the gateway's own pages
+
+    async def _platform(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        page = scope["path"].removeprefix("/_platform/")
+        if page == "healthz":
+            await JSONResponse({"status": "alive"})(scope, receive, send)
+        elif page == "readyz":
+            ready = self.app is not None
+            body = {"status": "ready" if ready else "not ready", "error": self.error or None}
+            await JSONResponse(body, 200 if ready else 503)(scope, receive, send)
+        elif page == "metrics":
+            await self._metrics(send)
+        else:
+            await _answer(send, scope, 404, "Not Found")
+
+    async def _metrics(self, send: Send) -> None:
+        figures = {
+            "buildflow_requests_total": ("counter", self.requests),
+            "buildflow_requests_refused_total": ("counter", self.refused),
+            "buildflow_requests_active": ("gauge", self.active),
+            "buildflow_ready": ("gauge", int(self.app is not None)),
+        }
+        text = "".join(f"# TYPE {name} {kind}\n{name} {value}\n" for name, (kind, value) in figures.items())
+        await _send(send, 200, text.encode(), b"text/plain; version=0.0.4")
+
+    # a life
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        building = asyncio.create_task(self._build()) if self.app is None else None
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if building is not None:
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
+        await self._lifespan.aclose()
+        await self.container.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _build(self) -> None:
+        """Build the dependencies and the app; tried until it works. Requests get 503 meanwhile."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                await self.container.open(self.plan.gateway_dependencies)
+                app = make_app(self.plan, self.connections, self.container)
+                await self._lifespan.enter_async_context(app.router.lifespan_context(app))
+            except Exception as exc:
+                self.error = in_words(exc)
+                self.notify("failed", self.error)
+                log.error("the gateway takes no requests: %s; trying again in %g s", self.error, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_RETRY)
+            else:
+                self.error = ""
+                self.app = app
+                self.notify("ready")
+                return
+
+    def describe(self) -> dict[str, Any]:
+        state = "ready" if self.app else "failed" if self.error else "building"
+        return {"state": state, "error": self.error, "requests": self.requests, "active": self.active}
+
+
+class _TooLarge(Exception):
+    pass
+
+
+async def _answer(
+    send: Send, scope: MutableMapping[str, Any], status: int, words: str, *, retry_after: int | None = None
+) -> None:
+    """A short JSON answer in FastAPI's form; a websocket is closed."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1013})
+        return
+    headers = [(b"retry-after", str(retry_after).encode())] if retry_after else []
+    await _send(send, status, json.dumps({"detail": words}).encode(), b"application/json", headers)
+
+
+async def _send(
+    send: Send, status: int, body: bytes, kind: bytes, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    all_headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *(headers or [])]
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def make_app(plan: RuntimePlan, connections: Connections, container: Container) -> FastAPI:
+    """The plan's routes as a FastAPI app. Long-lived dependencies have to be built."""
+    app = FastAPI(title=plan.project, version=__version__)
+    for error, status in ((ObjectNotFound, 404), (InvalidObjectName, 400), (InvalidRow, 422)):
+        app.add_exception_handler(error, functools.partial(_in_detail, status))
+    for route in plan.routes:
+        _add_route(app, route, plan, connections, container)
+    for mount in plan.mounts:
+        app.mount(mount.path, StaticFiles(directory=connections.root / mount.folder), name=mount.path)
+    return app
+
+
+async def _in_detail(status: int, request: Any, exc: Exception) -> JSONResponse:  # noqa: ARG001 - FastAPI's form
+    return JSONResponse({"detail": str(exc)}, status)
+
+
+def _add_route(
+    app: FastAPI, route: RoutePlan, plan: RuntimePlan, connections: Connections, container: Container
+) -> None:
+    function = load_handler(route.handler, plan)
+    endpoint = _inject(function, route, container)
+    if route.method == "WS":
+        app.add_api_websocket_route(route.path, endpoint)
+        return
+    if route.sink:
+        endpoint = _collect(endpoint, route, connections)
+    if route.timeout:
+        endpoint = _limit(endpoint, route.timeout)
+    app.add_api_route(
+        route.path,
+        endpoint,
+        methods=[route.method],
+        status_code=route.status,
+        tags=list(route.tags),
+        summary=route.summary,
+        name=getattr(function, "__name__", route.path),
+        description=inspect.getdoc(function) or "",
+    )
+
+
+def _inject(function: Any, route: RoutePlan, container: Container) -> Any:
+    """The handler as FastAPI sees it: without what is the same for every call, and with FastAPI's own `Depends` for
+    what lives for a request, so that its clean-up comes after the response."""
+    constants = container.constants(route.handler.inject)
+    short = {i.parameter: i for i in container.short(route.handler.inject)}
+    if not constants and not short:
+        return function
+    providers: dict[str, Any] = {}
+    signature = inspect.signature(function, eval_str=True)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name in short:
+            depends = _depends(short[parameter.name], container, providers)
+            parameters.append(parameter.replace(default=depends, annotation=Any, kind=inspect.Parameter.KEYWORD_ONLY))
+        elif parameter.name not in constants:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    endpoint = functools.partial(function, **constants) if constants else function
+    return _with_signature(endpoint, function, signature.replace(parameters=parameters))
+
+
+def _with_signature(endpoint: Any, function: Any, signature: inspect.Signature) -> Any:
+    """FastAPI reads a signature and whether a function is async; give it both."""
+
+    async def call_async(**arguments: Any) -> Any:
+        return await endpoint(**arguments)
+
+    def call_sync(**arguments: Any) -> Any:
+        return endpoint(**arguments)
+
+    call: Any = call_async if inspect.iscoroutinefunction(function) else call_sync
+    call.__signature__ = signature
+    call.__name__ = getattr(function, "__name__", "endpoint")
+    call.__doc__ = function.__doc__
+    call.__module__ = function.__module__
+    return call
+
+
+def _depends(injection: Injection, container: Container, providers: dict[str, Any]) -> Any:
+    plan = container.plans[injection.key]
+    if injection.key not in providers:
+        providers[injection.key] = _provider(injection.key, container, providers)
+    return Depends(providers[injection.key], use_cache=plan.scope == "request")
+
+
+def _provider(key: str, container: Container, providers: dict[str, Any]) -> Any:
+    """A request-scoped dependency as a FastAPI dependency. Parameters that nothing in the project fills are
+    FastAPI's own: a factory may take the `Request`, a header, a cookie."""
+    plan = container.plans[key]
+    factory = load(plan.factory)
+    arguments = {**container.connections.resolve(plan.arguments), **container.constants(plan.inject)}
+    short = {i.parameter: i for i in container.short(plan.inject)}
+    parameters = []
+    for parameter in inspect.signature(factory, eval_str=True).parameters.values():
+        if parameter.name in short:
+            default = _depends(short[parameter.name], container, providers)
+            parameters.append(inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default))
+        elif parameter.name not in arguments and parameter.kind in (
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            inspect.Parameter.KEYWORD_ONLY,
+        ):
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    is_async = inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory)
+
+    async def provide(**given: Any) -> AsyncIterator[Any]:
+        async with contextlib.AsyncExitStack() as stack:
+            yield await enter(factory, {**arguments, **given}, stack)
+
+    def provide_in_thread(**given: Any) -> Iterator[Any]:
+        with contextlib.ExitStack() as stack:
+            yield _enter_sync(factory, {**arguments, **given}, stack)
+
+    provider: Any = provide if is_async else provide_in_thread
+    provider.__signature__ = inspect.Signature(parameters)
+    return provider
+
+
+def _enter_sync(factory: Any, arguments: dict[str, Any], stack: contextlib.ExitStack) -> Any:
+    if inspect.isgeneratorfunction(factory):
+        return stack.enter_context(contextlib.contextmanager(factory)(**arguments))
+    made = factory(**arguments)
+    is_manager = isinstance(made, contextlib.AbstractContextManager) and (
+        isinstance(factory, type) or isinstance(made, contextlib._GeneratorContextManager)
+    )
+    return stack.enter_context(made) if is_manager else made
+
+
+def _collect(endpoint: Any, route: RoutePlan, connections: Connections) -> Any:
+    """A collector: the answer is sent after the sink has what the handler returned."""
+    assert route.sink is not None
+    sink = connections.sink(route.sink)
+    writer = f"{route.method} {route.path}"
+
+    def store(returned: Any) -> None:
+        rows = list(flatten(returned))
+        for row in rows:
+            sink.check(row)
+        if rows:
+            sink.commit(writer, [Entry(uuid.uuid4().hex, rows)])
+
+    async def collect(**arguments: Any) -> dict[str, bool]:
+        if inspect.iscoroutinefunction(endpoint):
+            returned = await endpoint(**arguments)
+        else:
+            returned = await run_in_threadpool(endpoint, **arguments)
+        await run_in_threadpool(store, returned)
+        return {"success": True}
+
+    return _dressed(collect, endpoint, dict[str, bool])
+
+
+def _limit(endpoint: Any, seconds: float) -> Any:
+    """504 after `seconds`. A synchronous handler goes on in its thread, but nobody waits for it."""
+
+    async def limited(**arguments: Any) -> Any:
+        if inspect.iscoroutinefunction(endpoint):
+            running = endpoint(**arguments)
+        else:
+            running = run_in_threadpool(endpoint, **arguments)
+        try:
+            return await asyncio.wait_for(running, seconds)
+        except TimeoutError:
+            return JSONResponse({"detail": f"no answer within {seconds:g} s"}, 504)
+
+    return _dressed(limited, endpoint, None)
+
+
+def _dressed(call: Any, endpoint: Any, returns: Any) -> Any:
+    signature = inspect.signature(endpoint, eval_str=True)
+    if returns is not None:
+        signature = signature.replace(return_annotation=returns)
+    call.__signature__ = signature
+    call.__name__ = getattr(endpoint, "__name__", "endpoint")
+    call.__doc__ = endpoint.__doc__
+    return call
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="buildflow.runtime.gateway")
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--fd", type=int, default=None)
+    parser.add_argument("--notify", type=int, default=None)
+    arguments = parser.parse_args()
+    plan = read_plan(arguments.plan)
+    set_up_logging("gateway", plan.options.log_level)
+    connections = Connections(plan, Path.cwd())
+    notify = Notify(arguments.notify)
+    gateway = Gateway(plan, connections, Container(plan, connections, threads=True), notify)
+    heartbeat = Heartbeat("gateway", connections, gateway.describe).start()
+    config = uvicorn.Config(
+        gateway,
+        host=arguments.host,
+        port=arguments.port,
+        fd=arguments.fd,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        lifespan="on",
+    )
+    started = time.monotonic()
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        heartbeat.stop()
+        connections.close()
+        log.debug("the gateway ends after %.0f s", time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What every process of a stack does: read its plan, log, say how it is, tell its supervisor."""
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from buildflow.errors import BuildflowError
+from buildflow.ir.runtime import RuntimePlan
+from buildflow.runtime.connections import Connections
+
+BEAT = 1.0
+"""Seconds between heartbeats; one is missed after five of them."""
+
+
+def read_plan(path: Path) -> RuntimePlan:
+    return RuntimePlan.model_validate_json(path.read_bytes())
+
+
+class _Format(logging.Formatter):
+    """`12:30:05 worker    WARNING text`, the level only where it is more than a note."""
+
+    def __init__(self, part: str, colour: bool) -> None:
+        super().__init__()
+        self.part = f"\x1b[36m{part:<10}\x1b[0m" if colour else f"{part:<10}"
+        self.colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+        if self.colour and level:
+            level = f"\x1b[{'33' if record.levelno == logging.WARNING else '31'}m{level}\x1b[0m"
+        text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {self.part} {level}{record.getMessage()}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+def set_up_logging(part: str, level: str) -> None:
+    """All of a process's logs to stderr, named after its part."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Format(part, sys.stderr.isatty() and "NO_COLOR" not in os.environ))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("celery", "kombu", "amqp", "asyncio", "watchfiles", "uvicorn", "multipart", "python_multipart"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+
+
+class Notify:
+    """Tells the supervisor how this process is, as lines of JSON on an inherited descriptor."""
+
+    def __init__(self, fd: int | None) -> None:
+        self.fd = fd
+
+    def __call__(self, state: str, error: str = "") -> None:
+        if self.fd is None:
+            return
+        try:
+            os.write(self.fd, json.dumps({"state": state, "error": error[:500]}).encode() + b"\n")
+        except BrokenPipeError:
+            self.fd = None  # started alone, or its supervisor is gone
+
+
+class Heartbeat:
+    """Keeps this process's entry in the stack's Redis, which `status` reads; it lapses when the process dies."""
+
+    def __init__(self, kind: str, connections: Connections, describe: Callable[[], dict[str, Any]]) -> None:
+        self.kind = kind
+        self.connections = connections
+        self.describe = describe
+        self.key = f"{connections.namespace}:process:{kind}:{socket.gethostname()}:{os.getpid()}"
+        self.since = time.time()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> "Heartbeat":
+        self._thread.start()
+        return self
+
+    def beat(self) -> None:
+        entry = {
+            "kind": self.kind,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": self.since,
+            **self.describe(),
+        }
+        self.connections.state().set(self.key, json.dumps(entry), ex=int(BEAT * 5))
+
+    def _run(self) -> None:
+        failing = False
+        while not self._stop.wait(0 if self.since == 0 else BEAT):
+            try:
+                self.beat()
+                failing = False
+            except Exception as exc:
+                if not failing:
+                    logging.getLogger("buildflow").warning("no heartbeat: %s", exc)
+                failing = True
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2)
+        try:
+            self.connections.state().delete(self.key)
+        except Exception as exc:
+            logging.getLogger("buildflow").debug("heartbeat not removed: %s", exc)
+
+
+def in_words(exc: BaseException) -> str:
+    """A failure as one line for `status` and the log."""
+    if isinstance(exc, BuildflowError):
+        return f"{exc}" + (f" ({exc.hint})" if exc.hint else "")
+    return f"{type(exc).__name__}: {exc}"

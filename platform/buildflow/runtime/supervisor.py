@@ -1,0 +1,274 @@
+"""`platform run`: everything that a stack needs, in one command, until Ctrl-C.
+
+Starts the gateway, a worker a pool and the watcher as processes of their own, starts again what dies, and
+ends them in order. It keeps the embedded Redis up, by holding on to it.
+
+    python -m buildflow.runtime.supervisor PLAN [--host H --port P --workers N --parts gateway,worker,watcher]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from buildflow.errors import BuildflowError, PortInUse
+from buildflow.providers.redis_service import attach
+
+PARTS = ("gateway", "worker", "watcher")
+STOP_SECONDS = {"gateway": 7.0, "worker": 8.0, "watcher": 3.0}
+"""How long each part may take to end before it is killed; what it held comes again."""
+QUICK_DEATH = 5.0
+LONGEST_PAUSE = 10.0
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Part:
+    """One process that is kept alive."""
+
+    name: str
+    command: list[str]
+    pass_fds: tuple[int, ...] = ()
+    process: asyncio.subprocess.Process | None = None
+    state: str = "starting"
+    error: str = ""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    pause: float = 0.2
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(" ")[0]
+
+
+class Supervisor:
+    def __init__(self, plan_path: Path, arguments: argparse.Namespace) -> None:
+        self.plan: dict[str, Any] = json.loads(plan_path.read_text())
+        self.plan_path = plan_path
+        self.arguments = arguments
+        self.parts: list[Part] = []
+        self.stopping = asyncio.Event()
+        self.in_a_hurry = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.socket: socket.socket | None = None
+        self.started = time.monotonic()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, self._stop)
+        service = None if self.plan["state_url"] else await asyncio.to_thread(attach, Path.cwd() / self.plan["dir"])
+        try:
+            self._declare()
+            self.tasks = [asyncio.create_task(self._keep(part)) for part in self.parts]
+            if service is not None:
+                self.tasks.append(asyncio.create_task(self._keep_redis(service)))
+            announce = asyncio.create_task(self._announce())
+            await self.stopping.wait()
+            announce.cancel()
+            await self._end()
+        finally:
+            if service is not None:
+                await asyncio.to_thread(service.close, 5.0)
+            if self.socket is not None:
+                self.socket.close()
+        return 0
+
+    def _stop(self) -> None:
+        """The first signal ends everything in order, a second one at once."""
+        if self.stopping.is_set():
+            self.in_a_hurry.set()
+        else:
+            _say("stopping")
+            self.stopping.set()
+
+    def _declare(self) -> None:
+        python = [sys.executable, "-m"]
+        wanted = self.arguments.parts.split(",")
+        plan = str(self.plan_path)
+        if "gateway" in wanted and (self.plan["routes"] or self.plan["mounts"]):
+            self.socket = _listen(self.arguments.host, self.arguments.port)
+            fd = self.socket.fileno()
+            for number in range(self.arguments.workers):
+                name = "gateway" if self.arguments.workers == 1 else f"gateway {number + 1}"
+                command = [*python, "buildflow.runtime.gateway", plan, "--fd", str(fd)]
+                self.parts.append(Part(name, command, (fd,)))
+        if "worker" in wanted:
+            for pool in self.plan["pools"]:
+                if self.arguments.pool in (None, pool["name"]):
+                    name = f"worker {pool['name']}"
+                    command = [*python, "buildflow.runtime.worker", plan, "--pool", pool["name"]]
+                    self.parts.append(Part(name, command))
+        if "watcher" in wanted and self.plan["watched"]:
+            self.parts.append(Part("watcher", [*python, "buildflow.runtime.watcher", plan]))
+
+    async def _keep(self, part: Part) -> None:
+        """Start a part, and start it again when it dies; slower each time it dies young."""
+        while not self.stopping.is_set():
+            born = time.monotonic()
+            await self._live(part)
+            if self.stopping.is_set():
+                return
+            part.ready.clear()
+            code = part.process.returncode if part.process else None
+            part.pause = 0.2 if time.monotonic() - born > QUICK_DEATH else min(part.pause * 2, LONGEST_PAUSE)
+            _say(f"{part.name} ended ({_how(code)}); starting it again in {part.pause:g} s")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), part.pause)
+
+    async def _live(self, part: Part) -> None:
+        read, write = os.pipe()
+        part.process = await asyncio.create_subprocess_exec(
+            *part.command,
+            "--notify",
+            str(write),
+            pass_fds=(*part.pass_fds, write),
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        os.close(write)
+        listening = asyncio.create_task(self._listen_to(part, read))
+        await part.process.wait()
+        await listening
+
+    async def _listen_to(self, part: Part, fd: int) -> None:
+        """What a part says of itself, until it closes its end (a pool's children hold it too)."""
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        pipe = os.fdopen(fd, "rb")
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+        assert part.process is not None
+        ended = asyncio.create_task(part.process.wait())
+        try:
+            while not ended.done():
+                line = asyncio.create_task(reader.readline())
+                await asyncio.wait({line, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not line.done() or not line.result():
+                    line.cancel()
+                    break
+                said = json.loads(line.result())
+                part.state, part.error = said["state"], said["error"]
+                if part.state == "ready":
+                    part.ready.set()
+            await ended
+        finally:
+            transport.close()
+
+    async def _keep_redis(self, service: Any) -> None:
+        """Start the embedded Redis again when it has died, at the same place, so that clients reconnect."""
+        while not self.stopping.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), 0.3)
+            try:
+                if not self.stopping.is_set():
+                    await asyncio.to_thread(service.ensure)
+            except BuildflowError as exc:
+                _say(f"the embedded Redis does not start: {exc}")
+
+    async def _announce(self) -> None:
+        """Say where to click once every part is ready; name a part that cannot get ready."""
+        waiting = {asyncio.create_task(part.ready.wait()): part for part in self.parts}
+        told: dict[str, str] = {}
+        while waiting:
+            done, _ = await asyncio.wait(waiting, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                del waiting[task]
+            for part in waiting.values():
+                if part.state == "failed" and told.get(part.name) != part.error:
+                    told[part.name] = part.error
+                    _say(f"{part.name} is not ready: {part.error}")
+        seconds = time.monotonic() - self.started
+        names = ", ".join(part.name for part in self.parts)
+        _say(f"ready in {seconds:.1f} s: {names}")
+        if self.socket is not None:
+            host, port = self.socket.getsockname()[:2]
+            shown = "127.0.0.1" if host == "0.0.0.0" else host
+            _say(f"open {_bold(f'http://{shown}:{port}')}   API: http://{shown}:{port}/docs   Ctrl-C ends it")
+
+    async def _end(self) -> None:
+        for kind in PARTS:
+            await asyncio.gather(*(self._end_part(part) for part in self.parts if part.kind == kind))
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def _end_part(self, part: Part) -> None:
+        process = part.process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGKILL if self.in_a_hurry.is_set() else signal.SIGTERM)
+        waits = [asyncio.create_task(process.wait()), asyncio.create_task(self.in_a_hurry.wait())]
+        await asyncio.wait(waits, timeout=STOP_SECONDS[part.kind], return_when=asyncio.FIRST_COMPLETED)
+        if process.returncode is None:
+            _say(f"{part.name} does not end; killing it (what it held comes again)")
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        waits[1].cancel()
+
+
+def _die_with_parent() -> None:
+    """Linux: the kernel kills a part when its supervisor dies."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket that all gateways accept from. It outlives each of them: a restart refuses nobody."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as exc:
+        listening.close()
+        raise PortInUse(
+            f"port {port} of {host} is in use", hint=f"end what uses it, or choose: --port {port + 1}"
+        ) from exc
+    listening.listen(2048)
+    return listening
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "unknown"
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _say(text: str) -> None:
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    part = f"\x1b[35m{'platform':<10}\x1b[0m" if colour else f"{'platform':<10}"
+    print(f"{time.strftime('%H:%M:%S')} {part} {text}", file=sys.stderr, flush=True)  # noqa: T201 - its voice
+
+
+def _bold(text: str) -> str:
+    return f"\x1b[1;4m{text}\x1b[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="buildflow.runtime.supervisor")
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--pool", default=None)
+    arguments = parser.parse_args()
+    try:
+        code = asyncio.run(Supervisor(arguments.plan, arguments).run())
+    except BuildflowError as exc:
+        _say(f"error: {exc}" + (f"\n{'':<20}help: {exc.hint}" if exc.hint else ""))
+        code = 1
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

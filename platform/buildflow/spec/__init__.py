@@ -1,0 +1,1 @@
+"""What the user wrote: documents with positions, interpolation, and the models of each section."""

@@ -1,0 +1,299 @@
+"""Text to Document: YAML with the place of every key and value, by the YAML 1.2 core rules for scalars.
+
+PyYAML's C parser composes the nodes (its marks give the places); what a plain scalar means is decided here,
+because PyYAML follows YAML 1.1, where `on` is true and `12:30` is 750.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from buildflow.diagnostics import Diagnostic, Span
+
+MAX_BYTES = 5_000_000
+MAX_NODES = 200_000
+
+try:
+    _Loader: Any = yaml.CSafeLoader
+except AttributeError:  # a PyYAML built without libyaml
+    _Loader = yaml.SafeLoader
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A value without parts. `value` is None, bool, int, float or str; `plain` tells `5` from `"5"`;
+    `interpolated` that its text came out of `${...}`; `unknown` that it holds one not resolved yet."""
+
+    value: bool | int | float | str | None
+    span: Span
+    plain: bool = False
+    interpolated: bool = False
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A key with its value."""
+
+    key: Scalar
+    value: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys (as text) to pairs, in the order of the file."""
+
+    pairs: dict[str, Pair]
+    span: Span
+
+    def get(self, key: str) -> "Node | None":
+        pair = self.pairs.get(key)
+        return pair.value if pair else None
+
+    def without(self, *keys: str) -> "Mapping":
+        return Mapping({k: p for k, p in self.pairs.items() if k not in keys}, self.span)
+
+    def with_value(self, key: str, value: "Node", key_span: Span | None = None) -> "Mapping":
+        old = self.pairs.get(key)
+        name = old.key if old else Scalar(key, key_span or value.span)
+        return Mapping({**self.pairs, key: Pair(name, value)}, self.span)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    items: tuple["Node", ...]
+    span: Span
+
+
+Node = Scalar | Mapping | Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file: its path as the user named it, its lines, its root mapping."""
+
+    path: str
+    root: Mapping
+    lines: tuple[str, ...] = field(default=(), repr=False)
+
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_WORDS: dict[str, bool | float | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+
+
+def scalar_value(text: str) -> bool | int | float | str | None:
+    """What a plain scalar means by the YAML 1.2 core schema. Numbers with a leading zero stay text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _OCTAL.fullmatch(text):
+        return int(text, 8)
+    if _HEX.fullmatch(text):
+        return int(text, 16)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if match := _INFINITY.fullmatch(text):
+        return float(match[1] + "inf")
+    return text
+
+
+def plain(node: Node) -> Any:
+    """A node as plain Python values, places dropped."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Sequence):
+        return [plain(item) for item in node.items]
+    return {key: plain(pair.value) for key, pair in node.pairs.items()}
+
+
+def at(node: Node, path: tuple[Any, ...]) -> Node:
+    """The node at `path`, or the nearest one above it that exists."""
+    for part in path:
+        if isinstance(node, Mapping) and part in node.pairs:
+            node = node.pairs[part].value
+        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+        else:
+            break
+    return node
+
+
+def key_span(root: Node, path: tuple[Any, ...]) -> Span:
+    """The place of the last key of `path`; of the nearest thing above it if there is none."""
+    parent = at(root, path[:-1])
+    if path and isinstance(parent, Mapping) and path[-1] in parent.pairs:
+        return parent.pairs[path[-1]].key.span
+    return at(root, path).span
+
+
+def walk(node: Node, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Node]]:
+    """Every node with its path, parents first."""
+    yield path, node
+    if isinstance(node, Mapping):
+        for key, pair in node.pairs.items():
+            yield from walk(pair.value, (*path, key))
+    elif isinstance(node, Sequence):
+        for index, item in enumerate(node.items):
+            yield from walk(item, (*path, index))
+
+
+def parse(text: str, path: str) -> tuple[Document, list[Diagnostic]]:
+    """Text to Document. Always gives one: after a syntax error, an empty one."""
+    start = Span(path)
+    empty = Document(path, Mapping({}, start), tuple(text.splitlines()[:5000]))
+    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
+        message = f"this file is larger than {MAX_BYTES // 1_000_000} MB"
+        return empty, [
+            Diagnostic("BF104", message, start, "a configuration is smaller than that; is it the right file?")
+        ]
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as exc:
+        return empty, [_syntax_error(exc, text, path)]
+    if node is None:
+        return empty, []
+    return _Composition(path, text).document(node)
+
+
+class _Composition:
+    """Turns PyYAML's nodes into ours, counting them, so that an alias bomb stops before it has expanded."""
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path = path
+        self.lines = tuple(text.splitlines())
+        self.diagnostics: list[Diagnostic] = []
+        self.nodes = 0
+
+    def document(self, node: yaml.Node) -> tuple[Document, list[Diagnostic]]:
+        root: Node = Mapping({}, Span(self.path))
+        try:
+            root = self.convert(node)
+        except _TooManyNodes:
+            message = f"aliases expand this file to more than {MAX_NODES:,} values"
+            self.diagnostics.append(Diagnostic("BF104", message, Span(self.path), "repeat less through `*aliases`"))
+        except RecursionError:
+            message = "values are nested too deeply, or an alias contains itself"
+            self.diagnostics.append(Diagnostic("BF104", message, Span(self.path)))
+        if not isinstance(root, Mapping):
+            message = "the file has to be a mapping: `project: my-app`, then `primitives:`, `routes:`, `consumers:`"
+            self.diagnostics.append(Diagnostic("BF103", message, root.span))
+            root = Mapping({}, root.span)
+        return Document(self.path, root, self.lines), self.diagnostics
+
+    def convert(self, node: yaml.Node) -> Node:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _TooManyNodes
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node)
+        if isinstance(node, yaml.SequenceNode):
+            return Sequence(tuple(self.convert(item) for item in node.value), self.span(node))
+        return self.scalar(node)
+
+    def scalar(self, node: Any) -> Scalar:
+        is_plain = not node.style
+        tagged_text = node.tag == "tag:yaml.org,2002:str" and is_plain and self.has_tag(node)
+        value = scalar_value(node.value) if is_plain and not tagged_text else node.value
+        return Scalar(value, self.span(node), is_plain)
+
+    def has_tag(self, node: yaml.Node) -> bool:
+        """Whether the user wrote `!!str` before it (PyYAML gives plain text the same tag)."""
+        line = self.lines[node.start_mark.line] if node.start_mark.line < len(self.lines) else ""
+        return "!!str" in line[: node.start_mark.column + 6]
+
+    def mapping(self, node: yaml.MappingNode) -> Mapping:
+        pairs: dict[str, Pair] = {}
+        merged: dict[str, Pair] = {}
+        for key_node, value_node in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.value == "<<" and not key_node.style:
+                merged = {**self.merge(value_node), **merged}
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                message = "a key has to be text"
+                self.diagnostics.append(Diagnostic("BF203", message, self.span(key_node)))
+                continue
+            name = str(key_node.value)
+            key = Scalar(name, self.span(key_node))
+            if name in pairs:
+                first = pairs[name].key.span
+                message = f'"{name}" stands here a second time; the first is at line {first.line}'
+                self.diagnostics.append(Diagnostic("BF102", message, key.span, "keep one of them, or rename one"))
+                continue
+            pairs[name] = Pair(key, self.convert(value_node))
+        return Mapping({**merged, **pairs}, self.span(node))
+
+    def merge(self, node: yaml.Node) -> dict[str, Pair]:
+        """What `<<: *anchor` (or a list of them) brings in; keys beside it win."""
+        if isinstance(node, yaml.SequenceNode):
+            merged: dict[str, Pair] = {}
+            for item in node.value:
+                merged = {**self.merge(item), **merged}
+            return merged
+        value = self.convert(node)
+        if isinstance(value, Mapping):
+            return value.pairs
+        self.diagnostics.append(Diagnostic("BF203", "`<<` merges mappings only", value.span))
+        return {}
+
+    def span(self, node: yaml.Node) -> Span:
+        start, end = node.start_mark, node.end_mark
+        if isinstance(node, yaml.CollectionNode) and end.line > start.line:
+            # a block collection's end mark stands at the next token; its first line is what to point at
+            line = self.lines[start.line] if start.line < len(self.lines) else ""
+            return Span(self.path, start.line + 1, start.column + 1, start.line + 1, max(len(line), start.column) + 1)
+        return Span(self.path, start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+
+
+class _TooManyNodes(Exception):
+    pass
+
+
+def _syntax_error(exc: yaml.YAMLError, text: str, path: str) -> Diagnostic:
+    mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
+    problem = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or exc)
+    if mark is None:
+        return Diagnostic("BF101", f"this is no valid YAML: {problem}", Span(path))
+    line, column = mark.line + 1, mark.column + 1
+    lines = text.splitlines()
+    content = lines[mark.line] if mark.line < len(lines) else ""
+    message, hint = _plain_words(problem, content)
+    if "\t" in content[: len(content) - len(content.lstrip())]:
+        column = content.index("\t") + 1
+    code = "BF108" if "alias" in problem else "BF101"
+    return Diagnostic(code, message, Span(path, line, column, line, column + 1), hint)
+
+
+def _plain_words(problem: str, line: str) -> tuple[str, str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    if "\t" in indent or ("found character that cannot start any token" in problem and "\t" in line):
+        return "a tab indents this line; YAML takes spaces only", "replace the tab by two spaces"
+    if "mapping values are not allowed" in problem:
+        return "a second `: ` on one line, or a line that is indented wrongly", "put quotes around text that holds `: `"
+    if "could not find expected ':'" in problem:
+        return "this key has no `:` behind it", "write `key: value`"
+    if "did not find expected key" in problem or "did not find expected '-'" in problem:
+        return "this line does not fit the ones above it", "check its indentation and the quotes before it"
+    if "undefined alias" in problem:
+        return "this alias has no anchor above it", "define it first with `&name`"
+    if "found unexpected end of stream" in problem:
+        return "a quoted text, a list `[` or a mapping `{` is not closed", "close it"
+    if "did not find expected ',' or" in problem:
+        return "this list or mapping lacks a comma or its closing bracket", "add `,`, `]` or `}`"
+    if "cannot start any token" in problem:
+        return "YAML keeps this character for itself", "put quotes around the text"
+    if "expected a single document" in problem:
+        return "the file holds more than one YAML document", "remove the `---` and what comes behind it"
+    return f"this is no valid YAML: {problem}", ""

@@ -1,0 +1,190 @@
+"""`${...}` in strings: what can be known before a stack runs is put in; secrets and outputs stay references.
+
+${env.X} ${env.X:-default} ${var.x} ${project} ${stack} ${stack.gcp.project}     put in here
+${secret.X}                                                      resolved by each process for itself
+${primitives.images.url}                                         an output, known after apply
+$${                                                              a literal `${`
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from buildflow.diagnostics import Diagnostic, Span, did_you_mean
+from buildflow.spec import document
+from buildflow.spec.document import Node, Scalar
+
+_TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ROOTS = ("env", "var", "secret", "project", "stack", "primitives")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a stack's strings may refer to. `lenient` leaves what is not set as it is (the stacks that were not
+    selected are checked for structure only)."""
+
+    project: str
+    stack: str
+    environment: Mapping[str, str]
+    variables: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    """The selected stack's own block, for `${stack.gcp.project}`."""
+    lenient: bool = False
+
+
+def interpolate(node: Node, scope: Scope) -> tuple[Node, list[Diagnostic]]:
+    """Every string below `node` with its `${...}` put in. A mistake leaves its text and gives a diagnostic."""
+    found: list[Diagnostic] = []
+    return _interpolate(node, scope, found), found
+
+
+def _interpolate(node: Node, scope: Scope, found: list[Diagnostic]) -> Node:
+    if isinstance(node, document.Mapping):
+        pairs = {
+            key: document.Pair(pair.key, _interpolate(pair.value, scope, found)) for key, pair in node.pairs.items()
+        }
+        return document.Mapping(pairs, node.span)
+    if isinstance(node, document.Sequence):
+        return document.Sequence(tuple(_interpolate(item, scope, found) for item in node.items), node.span)
+    if isinstance(node.value, str) and "${" in node.value:
+        return _scalar(node, scope, found)
+    return node
+
+
+def _scalar(node: Scalar, scope: Scope, found: list[Diagnostic]) -> Scalar:
+    text = str(node.value)
+    unknown = False
+
+    def put_in(match: re.Match[str]) -> str:
+        nonlocal unknown
+        if match[0] == "$${":
+            return "$${"  # kept escaped until the process that uses the text resolves it
+        if match[1] is None:
+            found.append(Diagnostic("BF120", "`${` is not closed", node.span, "write `${...}`, or `$${` for the text"))
+            return match[0]
+        value = _resolve(match[1].strip(), scope, node.span, found)
+        if value is None:
+            unknown = True
+            return match[0]
+        return str(value).replace("${", "$${")
+
+    result = _TOKEN.sub(put_in, text)
+    return replace(node, value=result, interpolated=True, unknown=unknown)
+
+
+def _resolve(expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
+    root, _, rest = expression.partition(".")
+    resolver = _RESOLVERS.get(root.partition(":")[0])
+    if resolver is None:
+        hint = did_you_mean(root, _ROOTS)
+        found.append(Diagnostic("BF123", f"`${{{expression}}}` refers to nothing", span, hint))
+        return None
+    return resolver(rest, expression, scope, span, found)
+
+
+_Resolver = Callable[[str, str, Scope, Span, list[Diagnostic]], Any]
+
+
+def _env(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
+    name, has_default, default = rest.partition(":-")
+    if not _NAME.fullmatch(name):
+        message = f"`${{{expression}}}` is malformed"
+        found.append(Diagnostic("BF120", message, span, "write `${env.NAME}` or `${env.NAME:-default}`"))
+        return None
+    value = scope.environment.get(name)
+    if value:
+        return value
+    if has_default:
+        return default
+    if value is None and not scope.lenient:
+        hint = f"export {name}=..., or give a default: ${{env.{name}:-value}}"
+        found.append(Diagnostic("BF121", f"the environment variable {name} is not set", span, hint))
+    return value
+
+
+def _var(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
+    if rest in scope.variables:
+        value = scope.variables[rest]
+        return _as_text(value)
+    hint = did_you_mean(rest, scope.variables, f"declare it below `variables:`, or pass --set var.{rest}=...")
+    found.append(Diagnostic("BF122", f'there is no variable "{rest}"', span, hint))
+    return None
+
+
+def _project(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
+    if rest:
+        found.append(Diagnostic("BF123", f"`${{{expression}}}` refers to nothing", span, "write `${project}`"))
+        return None
+    return scope.project
+
+
+def _stack(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
+    if not rest:
+        return scope.stack
+    value: Any = scope.settings
+    for part in rest.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            if not scope.lenient:
+                message = f'stack "{scope.stack}" has no "{rest}"'
+                found.append(Diagnostic("BF123", message, span, did_you_mean(part, _keys(value))))
+            return None
+        value = value[part]
+    text = _as_text(value)
+    return None if "${" in text else text
+
+
+def _keys(value: Any) -> list[str]:
+    return [str(key) for key in value] if isinstance(value, Mapping) else []
+
+
+def _later(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
+    """Secrets and outputs stay in the text as references."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\-]*", rest):
+        found.append(Diagnostic("BF120", f"`${{{expression}}}` is malformed", span, "write a name behind the dot"))
+    return None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+_RESOLVERS: dict[str, _Resolver] = {
+    "env": _env,
+    "var": _var,
+    "project": _project,
+    "stack": _stack,
+    "secret": _later,
+    "primitives": _later,
+}
+
+
+def references(text: str) -> list[tuple[str, str]]:
+    """The references left in a text after `interpolate`: ("secret", "X"), ("primitives", "images.url")."""
+    return [
+        (match[1].partition(".")[0], match[1].partition(".")[2])
+        for match in _TOKEN.finditer(text)
+        if match[1] is not None
+    ]
+
+
+def resolve_references(value: Any, lookup: Callable[[str, str], Any]) -> Any:
+    """Plain values with their remaining `${secret.X}` and `${primitives.k.output}` replaced by
+    `lookup(root, rest)`; `$${` becomes `${`. `lookup` raises for what it does not know."""
+    if isinstance(value, dict):
+        return {key: resolve_references(item, lookup) for key, item in value.items()}
+    if isinstance(value, list):
+        return [resolve_references(item, lookup) for item in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def put_in(match: re.Match[str]) -> str:
+        if match[0] == "$${" or match[1] is None:
+            return "${"
+        root, _, rest = match[1].partition(".")
+        return str(lookup(root, rest))
+
+    return _TOKEN.sub(put_in, value)
