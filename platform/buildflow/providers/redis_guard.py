@@ -89,9 +89,10 @@ def main() -> int:
         signal.signal(number, lambda *_: os.kill(redis, signal.SIGTERM))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     unused: list[bool] = []
-    _thread.start_new_thread(_stop_when_unused, (os.path.join(service_dir, "users.lock"), redis, unused))
+    users_lock = os.path.join(service_dir, "users.lock")
+    _thread.start_new_thread(_stop_when_unused, (users_lock, redis, unused))
     os.waitpid(redis, 0)
-    if unused:  # else Redis died under its users, and the next one may be starting on this socket
+    if unused or _locked(users_lock) >= 0:  # else Redis died under its users, who will start it on this socket
         _remove(socket_dir)
     return 0
 

@@ -114,7 +114,12 @@ def attach(dir: Path) -> RedisService:
         try:
             fcntl.flock(users, fcntl.LOCK_SH)  # waits for a guard that is ending
             endpoint = _endpoint(home)
-            _serve(home, endpoint)
+            try:
+                _serve(home, endpoint)
+            except BaseException:
+                with contextlib.suppress(OSError):  # not empty: somebody else's server is in it
+                    os.rmdir(os.path.dirname(endpoint.socket))
+                raise
         except BaseException:
             os.close(users)
             raise

@@ -134,6 +134,7 @@ class Supervisor:
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             stdin=asyncio.subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
         )
         os.close(write)
         listening = asyncio.create_task(self._listen_to(part, read))

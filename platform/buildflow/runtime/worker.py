@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import celery.apps.worker
 from celery import Celery, bootsteps, signals
 from celery.app.trace import fast_trace_task
 from celery.exceptions import SecurityWarning, TaskRevokedError
@@ -679,6 +680,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # root is fine in a container: only JSON crosses, nothing is unpickled
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    celery.apps.worker.safe_say = lambda *_, **__: None  # it announces its shutdown past all logging
     plan = read_plan(arguments.plan)
     pool = next(p for p in plan.pools if p.name == arguments.pool)
     name = "worker" if len(plan.pools) == 1 else f"worker {pool.name}"

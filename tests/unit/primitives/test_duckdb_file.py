@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -236,6 +237,14 @@ def test_neither_readers_nor_writers_starve(path, writers, readers):
 
 
 def in_a_fork(work) -> int:
+    return exit_code(fork(work))
+
+
+def exit_code(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def fork(work) -> int:
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -243,9 +252,11 @@ def in_a_fork(work) -> int:
             signal.alarm(30)
             work()
             code = 0
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()  # pytest's capture shows it with the failure
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return pid
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -288,12 +299,27 @@ def test_forks_in_the_middle_of_reads_and_writes(path):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_inside_a_read(path):
+def test_a_fork_inside_a_read_is_told_and_harms_nobody(path):
+    def child():
+        with pytest.raises(ServiceUnavailable, match="where this process was forked"):
+            read(path)
+
     insert(database(path), 1)
     with database(path).reading():
-        assert in_a_fork(lambda: read(path)) == 0
+        assert in_a_fork(child) == 0
     insert(database(path), 2)
     assert read(path) == [1, 2]
+
+
+def test_code_of_this_process_that_has_it_open_is_named(path, monkeypatch):
+    monkeypatch.setattr(duckdb_file, "PATIENCE", 0.1)
+    with (
+        duckdb.connect(path, read_only=True),
+        pytest.raises(ServiceUnavailable, match="kept open by other code of this process"),
+    ):
+        insert(database(path), 1)
+    insert(database(path), 2)
+    assert read(path) == [2]
 
 
 def hold_forever(path, holding):

@@ -42,7 +42,7 @@ PATIENCE = 10.0
 CATALOG = "_file"
 """The attached file's name inside the instance: one that no schema has, or `schema.table` were ambiguous."""
 
-_CONFLICT = re.compile(r"Could not set lock on file|being used by another process|Conflicting lock")
+_CONFLICT = re.compile(r"Could not set lock on file|is already attached by database")
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 
@@ -350,9 +350,12 @@ class DuckDBFile:
 
 
 def database(path: Path) -> DuckDBFile:
-    """This process's `DuckDBFile` for `path`."""
+    """This process's `DuckDBFile` for `path`. Refuses what was open here when this process was forked: DuckDB
+    believes for ever that it still is."""
     key = os.path.realpath(path)
     with _lock:
+        if key in _inherited:
+            raise ServiceUnavailable(f"{path} was being read or written where this process was forked")
         if key not in _files:
             _files[key] = DuckDBFile(Path(key))
         return _files[key]
@@ -375,10 +378,10 @@ def _first_line(exc: Exception) -> str:
 
 def _kept_by_another(path: Path, exc: Exception) -> ServiceUnavailable:
     holder = _HOLDER.search(str(exc))
-    who = f"{holder['program']} (process {holder['pid']})" if holder else "another program"
+    who = f"{holder['program']} (process {holder['pid']})" if holder else "other code of this process"
     return ServiceUnavailable(
         f"{path} is kept open by {who}",
-        hint="close it there, or open it there through `platform query`, which takes turns with the app",
+        hint="close it there; `platform query` and table handles take turns with the app",
     )
 
 
@@ -389,6 +392,7 @@ _lock = threading.Lock()
 _changed = threading.Condition(_lock)
 _paused = False
 _files: dict[str, DuckDBFile] = {}
+_inherited: frozenset[str] = frozenset()
 _here = threading.local()
 
 
@@ -411,7 +415,8 @@ def _resume() -> None:
 
 
 def _start_afresh() -> None:
-    global _lock, _changed, _paused, _files, _here
+    global _lock, _changed, _paused, _files, _inherited, _here
+    _inherited |= {key for key, file in _files.items() if file._attached}
     for file in _files.values():
         file.leave_to_parent()
     _lock = threading.Lock()

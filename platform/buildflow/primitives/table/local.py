@@ -65,7 +65,7 @@ class DuckDBTableDriver:
 
     def compare(self, old: Resource, new: Resource, session: LocalSession) -> Change:
         before, after = _location(old, session), _location(new, session)
-        moves = _moves(before, after, session)
+        moves = list(_moves(before, after, session))
         changes = list(differences(old.columns, new.columns))
         fields = tuple(words for words, _ in moves) + tuple(c.words for c in changes)
         reasons = [reason for _, reason in moves if reason] + [c.replaces for c in changes if c.replaces]
