@@ -23,7 +23,7 @@ HUES = (
     (160, "green"),
     (195, "turquoise"),
     (255, "blue"),
-    (290, "purple"),
+    (305, "purple"),
     (340, "pink"),
     (360, "red"),
 )
@@ -73,6 +73,8 @@ def colour_name(red: int, green: int, blue: int) -> str:
     hue = _hue(red, green, blue)
     if 15 <= hue < 50 and high < 170:
         return "brown"
+    if hue >= 340 and low > 150:
+        return "pink"
     return next(name for limit, name in HUES if hue <= limit)
 
 

@@ -144,8 +144,8 @@ def test_ctrl_c_in_a_terminal_reaches_the_supervisor_alone(folder: Path) -> None
 
 
 def test_a_dead_letter_is_shown_and_replayed(folder: Path) -> None:
-    (folder / "app.py").write_text(APP.replace("def note(event: FileChangeEvent) -> Row:",
-        "def note(event: FileChangeEvent) -> Row:\n    if not Path('cured').exists(): raise ValueError('not yet')"))  # fmt: skip
+    patient = "def note(event: FileChangeEvent) -> Row:\n    if not Path('cured').exists(): raise ValueError('not yet')"
+    (folder / "app.py").write_text(APP.replace("def note(event: FileChangeEvent) -> Row:", patient))
     with running(folder) as app:
         app.ready()
         drop(app, "patient")

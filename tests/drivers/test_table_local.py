@@ -153,6 +153,11 @@ def changed(session: Session, old: Resource, new: Resource, *rows: dict[str, Any
     [
         ((*ORDERS, text("extra", nullable=True)), "columns.extra: added", {"extra": None}),
         (
+            (*ORDERS, text("extra", nullable=True, has_default=True, default="it's")),
+            "columns.extra: added",
+            {"extra": "it's"},
+        ),
+        (
             (*ORDERS, text("extra", has_default=True, default="it's")),
             "columns.extra: added",
             {"extra": "it's"},
@@ -177,6 +182,15 @@ def test_changes_in_place_lose_nothing(session, new, fields, after):
     assert (change.action, change.loses_data) == (Action.UPDATE, "")
     assert fields in change.fields
     assert rows == [{"id": 7, "note": None} | after]
+
+
+def test_what_duckdb_refuses_is_said_and_changes_nothing(session):
+    DRIVER.create(resource(), session)
+    DRIVER.handle(resource(), session).insert({"id": 1})
+    twice = resource(*ORDERS, text("Note", nullable=True))
+    with pytest.raises(ResourceFailed, match=r'table "orders" in .* DuckDB refuses'):
+        DRIVER.update(resource(), twice, session)
+    assert stored(session) == [1]
 
 
 def test_columns_in_another_order_are_no_change(session):
@@ -324,7 +338,7 @@ def test_a_table_that_is_not_applied_says_so(session):
 def test_old_markers_are_pruned_now_and_then(session, monkeypatch):
     DRIVER.create(resource(), session)
     path = session.root / session.dir / "tables.duckdb"
-    old = "INSERT INTO _buildflow.elements SELECT '\"main\".\"orders\"', 'w', '77', now() - INTERVAL 8 DAYS"
+    old = "INSERT INTO _buildflow.elements SELECT 't', 'w', '77', now() - INTERVAL 8 DAYS, 5"
     database(path).write(lambda c: c.execute(old))
     sink = DRIVER.sink(resource(), session)
     sink.commit("w", entries("1"))

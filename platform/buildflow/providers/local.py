@@ -5,8 +5,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from buildflow.errors import ServiceUnavailable
 from buildflow.ir.graph import ResourceGraph
-from buildflow.providers.redis_client import connect, spoken
+from buildflow.providers.redis_client import connect
 from buildflow.providers.redis_service import RedisService, attach
 
 
@@ -61,8 +62,10 @@ class LocalSession:
 
     def _connect(self) -> Any:
         if self._state_url:
-            with spoken("The Redis that `state_url` names"):
+            try:
                 return connect(self._state_url)
+            except ValueError as exc:  # whose text may hold the password
+                raise ServiceUnavailable("`state_url` is no URL of a Redis; write redis://host:6379/0") from exc
         return self._attached().client()
 
     def _attached(self) -> RedisService:

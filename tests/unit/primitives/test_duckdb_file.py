@@ -311,8 +311,14 @@ def test_a_fork_inside_a_read_is_told_and_harms_nobody(path):
     assert read(path) == [1, 2]
 
 
+def database_is_attached() -> bool:
+    return any(file._attached for file in duckdb_file._files.values())
+
+
 def test_code_of_this_process_that_has_it_open_is_named(path, monkeypatch):
     monkeypatch.setattr(duckdb_file, "PATIENCE", 0.1)
+    with duckdb_file._lock:  # the fixture's writer has let go
+        assert duckdb_file._changed.wait_for(lambda: not database_is_attached(), timeout=10)
     with (
         duckdb.connect(path, read_only=True),
         pytest.raises(ServiceUnavailable, match="kept open by other code of this process"),

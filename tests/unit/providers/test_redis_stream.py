@@ -51,11 +51,13 @@ def stream(worker: Callable[..., RedisStream]) -> RedisStream:
 def forked(work: Callable[[], None]) -> int:
     """A child that does `work` and then waits to be killed."""
     reading, writing = os.pipe()
-    child = os.fork()
+    parent, child = os.getpid(), os.fork()
     if child == 0:
         work()
         os.write(writing, b"!")
-        signal.pause()
+        while os.getppid() == parent:  # else the tests were killed
+            time.sleep(0.5)
+        os._exit(0)
     os.close(writing)
     os.read(reading, 1)
     os.close(reading)
@@ -417,8 +419,8 @@ class Log:
 
 def work(stream: RedisStream, log: Log, seed: int) -> None:
     """Lease, release and acknowledge at random, for ever. What is to be acknowledged is said before and after."""
-    choice = random.Random(seed)
-    while True:
+    choice, parent = random.Random(seed), os.getppid()
+    while os.getppid() == parent:
         group = leased(stream, choice.randint(1, 8))
         log.say("leased", group)
         done = []

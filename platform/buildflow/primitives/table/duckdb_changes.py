@@ -83,23 +83,21 @@ def _converts(old: Column, new: Column) -> bool:
 def alter_statements(table: str, old: Sequence[Column], new: Sequence[Column]) -> list[str]:
     """Bring a table (quoted name) from old to new columns, in one transaction.
 
-    Columns that are only added are added in place, at once. Anything else builds the table anew from itself:
-    one way for nested fields, types and constraints, which ALTER TABLE covers in part and not in one
-    transaction with the values that they need.
+    Columns that may be empty are added in place, at once. Anything else builds the table anew from itself: one
+    way for nested fields, types and constraints, which ALTER TABLE covers in part, not in one transaction with
+    the values that they need, and differently in each version.
     """
-    if all(same_name(new, c.name) == c for c in old):
-        added = [c for c in new if same_name(old, c.name) is None]
-        return [statement for column in added for statement in _add(table, column)]
+    added = [c for c in new if same_name(old, c.name) is None]
+    if all(same_name(new, c.name) == c for c in old) and all(c.nullable for c in added):
+        return [_add(table, column) for column in added]
     if [_without_default(c) for c in old] == [_without_default(c) for c in new]:
         return [_set_default(table, c) for c in new if same_name(old, c.name) != c]
     return _rebuild(table, old, new)
 
 
-def _add(table: str, column: Column) -> Iterator[str]:
+def _add(table: str, column: Column) -> str:
     default = f" DEFAULT {literal(column)}" if column.has_default and column.default is not None else ""
-    yield f"ALTER TABLE {table} ADD COLUMN {quote(column.name)} {duckdb_type(column)}{default}"
-    if not column.nullable:
-        yield f"ALTER TABLE {table} ALTER COLUMN {quote(column.name)} SET NOT NULL"
+    return f"ALTER TABLE {table} ADD COLUMN {quote(column.name)} {duckdb_type(column)}{default}"
 
 
 def _without_default(column: Column) -> Column:

@@ -30,7 +30,6 @@ PRUNE_EVERY = 3600.0
 """Seconds between prunings in one process: a pass over a column whose min-max index skips nearly all."""
 
 MARKERS = "_buildflow.elements"
-_MARK = '[{"w":"VARCHAR","i":"VARCHAR"}]'
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ class _Write:
 class TableWriter:
     """Writes rows together with the ids of the elements that they came of.
 
-    Markers have no index, which would cost a commit ten times as much at a million ids; the writer's lock
-    makes the anti-join enough. They name the table, so that one element may go to two sinks.
+    Markers have no index, which would cost a commit ten times as much at a million ids; under the writer's
+    lock a join is enough. They name the table, so that one element may go to two sinks.
     """
 
     def __init__(self, location: Location, columns: Sequence[Column]) -> None:
@@ -108,32 +107,58 @@ class TableWriter:
         return [None] * len(writes)
 
     def _seen(self, connection: Connection, writes: Sequence[_Write]) -> set[tuple[str, str]]:
-        """Which of the elements were committed before."""
+        """Which of the elements were committed before. Nearly always none were, which the keys alone show."""
         asked = [{"w": write.writer, "i": id} for write in writes for id in write.ids if id]
         if not asked:
             return set()
+        hits = connection.execute(
+            f"SELECT DISTINCT e.key FROM {_elements(self._location)} n JOIN {MARKERS} e ON e.key = n.key",
+            [json.dumps(asked)],
+        ).fetchall()
+        if not hits:
+            return set()
         found = connection.execute(
-            f"SELECT e.writer, e.id FROM {MARKERS} e SEMI JOIN "
-            f"(SELECT r.w, r.i FROM (SELECT unnest(from_json(?, '{_MARK}')) AS r)) n "
-            'ON e.writer = n.w AND e.id = n.i WHERE e."table" = ?',
-            [json.dumps(asked), self._location.sql],
+            f'SELECT writer, id FROM {MARKERS} WHERE "table" = ? '
+            "AND key IN (SELECT unnest(from_json(?, '[\"UBIGINT\"]')))",
+            [self._location.sql, json.dumps([key for (key,) in hits])],
         ).fetchall()
         return set(found)
 
     def _mark(self, connection: Connection, marks: Sequence[Mapping[str, str]]) -> None:
-        connection.execute(
-            f"INSERT INTO {MARKERS} SELECT ?, r.w, r.i, now() FROM (SELECT unnest(from_json(?, '{_MARK}')) AS r)",
-            [self._location.sql, json.dumps(marks)],
-        )
+        connection.execute(f"INSERT INTO {MARKERS} SELECT n.* FROM {_elements(self._location)} n", [json.dumps(marks)])
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_EVERY
             connection.execute(f'DELETE FROM {MARKERS} WHERE "at" < now() - INTERVAL {KEEP_DAYS} DAYS')
 
 
+def _elements(location: Location) -> str:
+    """The elements in a parameter, JSON records of writer `w` and id `i`, as rows of the marker table."""
+    wire = '[{"w":"VARCHAR","i":"VARCHAR"}]'
+    return (
+        f'(SELECT {text(location.sql)} AS "table", r.w AS writer, r.i AS id, now() AS "at", '
+        f"{marker_key(text(location.sql), 'r.w', 'r.i')} AS key "
+        f"FROM (SELECT unnest(from_json(?, '{wire}')) AS r))"
+    )
+
+
+def marker_key(table: str, writer: str, id: str) -> str:
+    """A marker's key, as SQL: 64 bits to compare instead of three texts."""
+    return f"md5_number_lower(concat_ws(chr(0), {table}, {writer}, {id}))"
+
+
 def prepare_markers(connection: Connection) -> None:
     connection.execute("CREATE SCHEMA IF NOT EXISTS _buildflow")
     connection.execute(
-        f'CREATE TABLE IF NOT EXISTS {MARKERS} ("table" VARCHAR, writer VARCHAR, id VARCHAR, "at" TIMESTAMPTZ)'
+        f"CREATE TABLE IF NOT EXISTS {MARKERS} "
+        '("table" VARCHAR, writer VARCHAR, id VARCHAR, "at" TIMESTAMPTZ, key UBIGINT)'
+    )
+
+
+def rename_markers(connection: Connection, before: Location, after: Location) -> None:
+    prepare_markers(connection)
+    connection.execute(
+        f'UPDATE {MARKERS} SET "table" = {text(after.sql)}, key = {marker_key(text(after.sql), "writer", "id")} '
+        f'WHERE "table" = {text(before.sql)}'
     )
 
 

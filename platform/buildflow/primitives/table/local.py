@@ -1,6 +1,7 @@
 """A table on the local provider: a DuckDB table in the stack's file, or where `local.database` says."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from buildflow.primitives.table.duckdb_table import (
     Location,
     forget_markers,
     prepare_markers,
+    rename_markers,
 )
 from buildflow.providers.base import LocalSession
 
@@ -53,7 +55,8 @@ class DuckDBTableDriver:
 
     def create(self, resource: Resource, session: LocalSession) -> dict[str, Any]:
         location = _location(resource, session)
-        database(location.path).write(lambda c: _create(c, location, resource.columns), create=True)
+        with _in_words(location):
+            database(location.path).write(lambda c: _create(c, location, resource.columns), create=True)
         return _outputs(resource, location, session)
 
     def exists(self, resource: Resource, session: LocalSession) -> bool:
@@ -81,7 +84,8 @@ class DuckDBTableDriver:
         if self.compare(old, new, session).action is Action.REPLACE:
             self.delete(old, session)
             return self.create(new, session)
-        database(after.path).write(lambda c: _alter(c, before, after, old.columns, new.columns))
+        with _in_words(before):
+            database(after.path).write(lambda c: _alter(c, before, after, old.columns, new.columns))
         return _outputs(new, after, session)
 
     def content(self, resource: Resource, session: LocalSession) -> str:
@@ -95,13 +99,24 @@ class DuckDBTableDriver:
     def delete(self, resource: Resource, session: LocalSession) -> None:
         location = _location(resource, session)
         if location.path.exists():
-            database(location.path).write(lambda c: _drop(c, location))
+            with _in_words(location):
+                database(location.path).write(lambda c: _drop(c, location))
 
     def sink(self, resource: Resource, session: LocalSession) -> DuckDBSink:
         return DuckDBSink(_location(resource, session), resource.columns)
 
     def handle(self, resource: Resource, session: LocalSession) -> DuckDBTable:
         return DuckDBTable(_location(resource, session), resource.columns)
+
+
+@contextmanager
+def _in_words(location: Location) -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as exc:
+        raise ResourceFailed(f'table "{location.name}" in {location.path}: DuckDB refuses: {exc}') from exc
 
 
 def _database(resource: Resource, settings: Any) -> Path:
@@ -184,7 +199,7 @@ def _alter(
         connection.execute(statement)
     if before.table != after.table:
         connection.execute(f"ALTER TABLE {before.sql} RENAME TO {quote(after.table)}")
-        connection.execute('UPDATE _buildflow.elements SET "table" = ? WHERE "table" = ?', [after.sql, before.sql])
+        rename_markers(connection, before, after)
 
 
 def _drop(connection: Connection, location: Location) -> None:
