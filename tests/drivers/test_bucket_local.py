@@ -18,7 +18,9 @@ from buildflow.errors import InvalidObjectName, ObjectNotFound, ResourceFailed
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Action
 from buildflow.primitives.bucket import BucketSpec
-from buildflow.primitives.bucket.local import DRIVER, HIDDEN, LocalBucket
+from buildflow.primitives.bucket.local import DRIVER
+from buildflow.primitives.bucket.local_handle import LocalBucket
+from buildflow.primitives.bucket.object_names import HIDDEN
 from buildflow.types import Bucket
 
 

@@ -30,7 +30,8 @@ from buildflow.errors import ObjectNotFound, ResourceFailed
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Action
 from buildflow.primitives.bucket.local import DRIVER as BUCKETS
-from buildflow.primitives.bucket.local import HIDDEN, LocalBucket
+from buildflow.primitives.bucket.local_handle import LocalBucket
+from buildflow.primitives.bucket.object_names import HIDDEN
 from buildflow.primitives.file_change_stream import FileChangeStreamSpec, watch
 from buildflow.primitives.file_change_stream.ledger import stream_key
 from buildflow.primitives.file_change_stream.local import DRIVER

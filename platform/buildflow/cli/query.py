@@ -47,7 +47,8 @@ def query(
     elif format is Format.csv:
         _csv(rows)
     else:
-        table(rows)
+        if rows:
+            table(rows)
         say(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Action, Change
-from buildflow.primitives.bucket.local import LocalBucket
+from buildflow.primitives.bucket.local_handle import LocalBucket
 from buildflow.primitives.file_change_stream.ledger import bucket_of, ledger_key, stream_key
 from buildflow.primitives.redis_stream import RedisStream
 from buildflow.providers.base import LocalSession

@@ -29,7 +29,8 @@ from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from buildflow.errors import BuildflowError
 from buildflow.ir.graph import Resource
-from buildflow.primitives.bucket.local import HIDDEN, bucket_folder, is_object_name, sweep, walk
+from buildflow.primitives.bucket.folder import bucket_folder, sweep, walk
+from buildflow.primitives.bucket.object_names import HIDDEN, is_object_name
 from buildflow.primitives.file_change_stream.ledger import Ledger, bucket_of, creation, deletion, version
 from buildflow.providers.base import LocalSession
 
