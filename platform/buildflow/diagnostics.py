@@ -1,7 +1,7 @@
 """The user's mistakes as values: a code, a place, words and a cure. Every stage collects them and goes on."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
@@ -41,8 +41,6 @@ class Diagnostic:
     hint: str = ""
     related: tuple[Related, ...] = ()
     severity: Severity = Severity.ERROR
-    note: str = field(default="", compare=False)
-    """What stands at `span`, when `message` is about more than that place."""
 
     @property
     def title(self) -> str:
@@ -62,7 +60,6 @@ CODES: dict[str, str] = {
     "BF121": "environment variable not set",
     "BF122": "unknown variable",
     "BF123": "unknown interpolation",
-    "BF124": "secret not set",
     "BF201": "unknown key",
     "BF202": "missing key",
     "BF203": "wrong type",

@@ -34,6 +34,8 @@ class Unfit:
     message: str
     hint: str = ""
     place: Place | None = None
+    below: tuple[str, ...] = ()
+    """Where in the YAML it is, from the section that names the function; empty for the function's name itself."""
 
 
 def columns_of(shape: Shape) -> tuple[tuple[Column, ...], list[Unfit]]:

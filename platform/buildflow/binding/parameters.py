@@ -51,7 +51,8 @@ def bind(signature: Signature, names: Names, *, explicit: Mapping[str, str], pat
     for name in explicit:
         if name not in own and not opaque:
             hint = did_you_mean(name, own)
-            problems.append(Unfit("BF323", f'it has no parameter "{name}" to inject into', hint, signature.place))
+            message = f'it has no parameter "{name}" to inject into'
+            problems.append(Unfit("BF323", message, hint, signature.place, ("inject", name)))
     for parameter in signature.parameters:
         if parameter.variadic:
             continue
@@ -60,7 +61,8 @@ def bind(signature: Signature, names: Names, *, explicit: Mapping[str, str], pat
             continue
         if parameter.name in explicit and key not in names.all:
             hint = did_you_mean(key, names.all)
-            problems.append(Unfit("BF210", f'"{key}" is neither a dependency nor a primitive', hint, parameter.place))
+            message = f'"{key}" is neither a dependency nor a primitive'
+            problems.append(Unfit("BF210", message, hint, parameter.place, ("inject", parameter.name)))
             continue
         injection, problem = _injection(parameter, key, names, path, parameter.name in explicit)
         if problem:
@@ -91,7 +93,8 @@ def _injection(
         return None, None  # the name is a coincidence: the annotation says it is something else
     if not handle:
         message = f'"{key}" has no handle that a handler could use'
-        return None, Unfit("BF304", message, "name a bucket, a queue or a table", parameter.place)
+        hint = "rename the parameter, or annotate it if it is something else"
+        return None, Unfit("BF304", message, hint, parameter.place)
     if parameter.annotated and _is_handle(parameter.shape) and parameter.shape.name != handle:
         message = f'parameter "{parameter.name}" is annotated {parameter.shape.text}, "{key}" is a {_short(handle)}'
         return None, Unfit("BF304", message, f"annotate it with {_short(handle)}", parameter.place)
@@ -154,8 +157,10 @@ _RAW = {"unknown", "mapping", "bytes", "string"}
 def check_element(parameter: Parameter, carried: str, source: str) -> list[Unfit]:
     """An element's annotation against what its source carries; `carried` is "" where that is up to the sender."""
     shape = parameter.shape
-    if shape.kind == "list" and shape.item is not None:
-        shape = shape.item
+    if shape.kind == "list":
+        shape = shape.item or Shape(kind="unknown")
+    if any(option.name == carried for option in shape.options):
+        return []
     if shape.name == "buildflow.types.Message":
         shape = shape.item or Shape(kind="unknown")
     if not carried or shape.kind in _RAW or shape.name == carried:
@@ -182,7 +187,13 @@ def check_factory(signature: Signature, bound: Bound, arguments: Collection[str]
     ]
     if not variadic:
         problems += [
-            Unfit("BF323", f'{signature.name} has no parameter "{name}"', did_you_mean(name, names), signature.place)
+            Unfit(
+                "BF323",
+                f'{signature.name} has no parameter "{name}"',
+                did_you_mean(name, names),
+                signature.place,
+                ("with", name),
+            )
             for name in arguments
             if name not in names
         ]

@@ -80,10 +80,13 @@ def watcher(file: FileOption = Path(DEFAULT_FILE), stack: StackOption = None, va
 def _prepared(choice: Choice, apply: bool) -> Compilation:
     """A compilation whose stack is applied."""
     from buildflow.errors import NotApplied
+    from buildflow.providers.redis_service import find_server
     from buildflow.provision.changes import unapplied
     from buildflow.provision.state import load
 
     result = correct(choice)
+    if not result.plan.state_url:
+        find_server()  # before anything is created: a machine without one is told how to install it
     if apply:
         from buildflow.cli.apply import apply_changes
 

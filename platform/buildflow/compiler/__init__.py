@@ -5,23 +5,25 @@ Every stage is a pure function that returns its value and diagnostics, and goes 
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from buildflow.compiler.canonical import canonicalize, effective, stack_names
 from buildflow.compiler.lower import lower
 from buildflow.compiler.resolve import resolve
-from buildflow.compiler.source import Sources
+from buildflow.compiler.source import Sources, shown_path
 from buildflow.compiler.validate import Declaration, validate
 from buildflow.diagnostics import Diagnostic, Span, did_you_mean, errors_in, in_file_order
 from buildflow.ir.graph import ResourceGraph
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.spec import document
 from buildflow.spec.document import Document, Scalar, plain
-from buildflow.spec.interpolation import Scope, interpolate
+from buildflow.spec.interpolation import Scope, escape, interpolate, unescaped
 
 DEFAULT_FILE = "buildflow.yaml"
+RESOLVED_LATER = ("dependencies",)
+"""Sections whose texts each process resolves for itself, secrets and outputs included."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def compile_file(
 
     `extra_stacks` are added below `stacks:` where the file has none of that name (a test's own stack).
     """
-    shown = _shown(path)
+    shown = shown_path(path)
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
@@ -61,19 +63,13 @@ def compile_file(
         problem = Diagnostic("BF105", f"there is no {shown}", Span(shown), hint)
         return _compile(Document(shown, document.Mapping({}, Span(shown))), [problem], path, stack, {}, {}, {})
     except (OSError, UnicodeDecodeError) as exc:
-        problem = Diagnostic("BF105", f"{shown} cannot be read: {exc}", Span(shown), "it has to be a UTF-8 text file")
+        reason = (exc.strerror or "it failed").lower() if isinstance(exc, OSError) else "it is no UTF-8 text"
+        hint = "name the file itself: --file path/to/buildflow.yaml" if isinstance(exc, OSError) else "save it as UTF-8"
+        problem = Diagnostic("BF105", f"{shown} cannot be read: {reason}", Span(shown), hint)
         return _compile(Document(shown, document.Mapping({}, Span(shown))), [problem], path, stack, {}, {}, {})
     parsed, found = document.parse(text, shown)
     env = os.environ if environment is None else environment
     return _compile(parsed, found, path, stack, env, variables or {}, extra_stacks or {})
-
-
-def _shown(path: Path) -> str:
-    """A path as the user would write it: relative to where they are."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _compile(
@@ -107,8 +103,17 @@ def _compile(
     declaration, invalid = validate(whole, selected)
     graph, unresolved = resolve(declaration)
     plan, graph, unlowered = lower(declaration, graph, sources)
-    found += [*more, *invalid, *unresolved, *unlowered]
+    unread = {d.span for d in more}  # what follows from a `${...}` that could not be put in is no mistake of its own
+    follows = [d for d in (*invalid, *unresolved, *unlowered) if d.span not in unread]
+    found += [*more, *_without_lost(follows, declaration)]
+    if errors_in(found):
+        found = [d for d in found if d.code != "BF219"]  # what seems unused may be used where the mistake is
     return Compilation(parsed, base, selected, declaration, graph, plan, tuple(in_file_order(_first_only(found))))
+
+
+def _without_lost(found: list[Diagnostic], declaration: Declaration) -> list[Diagnostic]:
+    """Without complaints about names that a section would have declared, had it been read."""
+    return [d for d in found if not (declaration.lost and d.code in ("BF210", "BF304", "BF322"))]
 
 
 def _first_only(found: list[Diagnostic]) -> list[Diagnostic]:
@@ -140,9 +145,9 @@ def _select(root: document.Mapping, names: Mapping[str, Span], stack: str | None
     wanted = stack or (default.value if isinstance(default, Scalar) and isinstance(default.value, str) else None)
     if wanted is None:
         return ("local" if "local" in names or not names else next(iter(names))), None
-    if wanted in names:
+    if wanted in names or not isinstance(root.get("stacks"), document.Mapping):
         return wanted, None
-    span = default.span if not stack and default else Span(root.span.file)
+    span = default.span if not stack and default else document.key_span(root, ("stacks",))
     problem = Diagnostic("BF209", f'there is no stack "{wanted}"', span, did_you_mean(wanted, names))
     return ("local" if "local" in names else next(iter(names), "local")), problem
 
@@ -154,7 +159,7 @@ def _structure(
     whole, found = _effective(root, stack, environment, variables, lenient=True)
     declaration, invalid = validate(whole, stack, lenient=True)
     _, unresolved = resolve(declaration, selected=False)
-    return [*found, *invalid, *unresolved]
+    return [*found, *invalid, *_without_lost(unresolved, declaration)]
 
 
 def _effective(
@@ -170,17 +175,38 @@ def _effective(
     stacks = whole.get("stacks")
     name = whole.get("project")
     project = str(name.value) if isinstance(name, Scalar) else "project"
+    if isinstance(name, Scalar):
+        named, _ = interpolate(name, Scope(project, stack, environment, variables, {}, lenient=True))
+        project = str(plain(named))
     declared = whole.get("variables")
-    values = {**(plain(declared) if isinstance(declared, document.Mapping) else {}), **variables}
-    scope = Scope(project, stack, environment, values, {}, lenient)
+    set_here = {name: escape(value) for name, value in variables.items()}
+    scope = Scope(project, stack, environment, set_here, {}, lenient)
     found: list[Diagnostic] = []
     settings: Any = {}
+    if isinstance(declared, document.Mapping):
+        scope, declared, found = _variables(declared, scope)
+        whole = whole.with_value("variables", declared)
     if isinstance(stacks, document.Mapping) and stack in stacks.pairs:
         block, more = interpolate(stacks.pairs[stack].value, scope)
         found += more
         settings = plain(block)
         stacks = stacks.with_value(stack, block)
-    scope = Scope(project, stack, environment, values, settings if isinstance(settings, dict) else {}, lenient)
-    rest, more = interpolate(whole.without("stacks"), scope)
-    assert isinstance(rest, document.Mapping)
-    return (rest.with_value("stacks", stacks) if stacks is not None else rest), [*found, *more]
+    scope = replace(scope, settings=settings if isinstance(settings, dict) else {})
+    for section in whole.without("stacks", "variables").pairs:
+        node, more = interpolate(whole.pairs[section].value, scope)
+        whole = whole.with_value(section, node if section in RESOLVED_LATER else unescaped(node))
+        found += more
+    return (whole.with_value("stacks", stacks) if stacks is not None else whole), found
+
+
+def _variables(declared: document.Mapping, scope: Scope) -> tuple[Scope, document.Mapping, list[Diagnostic]]:
+    """The variables, each of which may refer to those above it; those that `--set` gives are taken as given."""
+    found: list[Diagnostic] = []
+    given = dict(scope.variables)
+    for name, pair in declared.pairs.items():
+        if name not in given:
+            value, more = interpolate(pair.value, scope)
+            found += more
+            declared = declared.with_value(name, value)
+            scope = replace(scope, variables={**scope.variables, name: plain(value)})
+    return scope, declared, found

@@ -14,7 +14,7 @@ def canonicalize(root: Mapping) -> tuple[Mapping, list[Diagnostic]]:
     """The one form that later stages know: `project`, long routes, `stacks`."""
     found: list[Diagnostic] = []
     root = Mapping({k: p for k, p in root.pairs.items() if not k.startswith("x-")}, root.span)
-    for step in (_format, _include, _name, _pulumi_config, _default_stack, _routes_everywhere):
+    for step in (_format, _include, _name, _pulumi_config, _original, _default_stack, _routes_everywhere):
         root = step(root, found)
     return root, found
 
@@ -69,15 +69,38 @@ def _pulumi_config(root: Mapping, found: list[Diagnostic]) -> Mapping:
     return root
 
 
+_ORIGINAL = {
+    "entry_point": "remove it: `routes:` and `consumers:` name the functions themselves",
+    "build_ignores": "remove it: nothing is built",
+    "cloud_provider_config": "write it below `stacks:`, such as `stacks: {aws: {provider: aws, aws: {...}}}`",
+}
+"""Keys of the original's buildflow.yaml that have another place here."""
+
+
+def _original(root: Mapping, found: list[Diagnostic]) -> Mapping:
+    for key in root.pairs.keys() & _ORIGINAL.keys():
+        message = f"`{key}` belongs to the original BuildFlow"
+        found.append(Diagnostic("BF107", message, root.pairs[key].key.span, _ORIGINAL[key]))
+    return root.without(*_ORIGINAL)
+
+
 def _pulumi_stacks(root: Mapping, node: Node | None, found: list[Diagnostic]) -> Mapping:
-    stacks = root.get("stacks")
+    stacks = root.get("stacks") or Mapping({}, root.span)
+    if node is not None and not isinstance(node, Sequence):
+        hint = "write `- name: local`; or use the key `stacks` of the file itself"
+        found.append(Diagnostic("BF203", "`stacks` of pulumi_config has to be a list", node.span, hint))
     if not isinstance(stacks, Mapping):
-        stacks = Mapping({}, root.span)
+        return root
+    named: set[str] = set()
     for item in node.items if isinstance(node, Sequence) else ():
         name = item.get("name") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(name, Scalar) or not isinstance(name.value, str):
             found.append(Diagnostic("BF202", "a stack of pulumi_config needs a `name`", item.span))
             continue
+        if name.value in named:
+            message = f'pulumi_config has a stack "{name.value}" already'
+            found.append(Diagnostic("BF102", message, name.span, "keep one of them, or rename one"))
+        named.add(name.value)
         if name.value not in stacks.pairs:
             body = item.without("name")
             if "provider" not in body.pairs:
@@ -96,18 +119,18 @@ def _default_stack(root: Mapping, found: list[Diagnostic]) -> Mapping:
 
 
 def _routes_everywhere(root: Mapping, found: list[Diagnostic]) -> Mapping:
-    root = _long_routes(root)
+    root = _long_routes(root, found)
     stacks = root.get("stacks")
     if isinstance(stacks, Mapping):
         pairs = {
-            name: Pair(pair.key, _long_routes(pair.value) if isinstance(pair.value, Mapping) else pair.value)
+            name: Pair(pair.key, _long_routes(pair.value, found) if isinstance(pair.value, Mapping) else pair.value)
             for name, pair in stacks.pairs.items()
         }
         root = root.with_value("stacks", Mapping(pairs, stacks.span))
     return root
 
 
-def _long_routes(parent: Mapping) -> Mapping:
+def _long_routes(parent: Mapping, found: list[Diagnostic]) -> Mapping:
     """`GET /: app:index` becomes `GET /: {handler: app:index}`; the method in upper case."""
     routes = parent.get("routes")
     if not isinstance(routes, Mapping):
@@ -118,7 +141,12 @@ def _long_routes(parent: Mapping) -> Mapping:
         value = pair.value
         if isinstance(value, Scalar) and value.value is not None:
             value = Mapping({"handler": Pair(Scalar("handler", value.span), value)}, value.span)
-        pairs[f"{method.upper()}{space}{path}"] = Pair(pair.key, value)
+        long = f"{method.upper()}{space}{path}"
+        if long in pairs:
+            message = f'"{name}" and "{pairs[long].key.value}" answer the same requests'
+            found.append(Diagnostic("BF218", message, pair.key.span, "keep one of them"))
+            continue
+        pairs[long] = Pair(pair.key, value)
     return parent.with_value("routes", Mapping(pairs, routes.span))
 
 
@@ -142,7 +170,7 @@ def effective(root: Mapping, stack: str) -> Mapping:
 def overlay(base: Node, over: Node) -> Node:
     """Mappings merge, lists and values replace, `null` removes."""
     if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return over
+        return _drop_nulls(over)
     pairs = dict(base.pairs)
     for key, pair in over.pairs.items():
         if isinstance(pair.value, Scalar) and pair.value.value is None:

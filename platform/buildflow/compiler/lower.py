@@ -1,7 +1,9 @@
 """Graph and handlers to a RuntimePlan: every parameter bound, every dependency in building order."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from buildflow.binding.columns import Unfit, check_rows, columns_of, inline_columns
@@ -18,7 +20,7 @@ from buildflow.binding.parameters import (
 from buildflow.compiler.resolve import local_dir, warn_unused
 from buildflow.compiler.source import Problem, Sources
 from buildflow.compiler.validate import Declaration
-from buildflow.diagnostics import Diagnostic, Related
+from buildflow.diagnostics import Diagnostic, Related, Span
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.ir.runtime import (
@@ -35,11 +37,14 @@ from buildflow.ir.runtime import (
     RuntimePlan,
     Scope,
 )
-from buildflow.ir.signature import Signature
+from buildflow.ir.signature import Shape, Signature
 from buildflow.primitives.base import ColumnsReference
 from buildflow.primitives.registry import driver
+from buildflow.spec.document import Scalar, at, walk
 from buildflow.spec.interpolation import references
-from buildflow.spec.project import Consumer, Dependency, Route
+from buildflow.spec.project import HANDLER, Consumer, Dependency, Route
+
+DEAD_LETTER = "buildflow.types:DeadLetter"
 
 
 @dataclass
@@ -62,10 +67,18 @@ class _Lowering:
 
     def unfit(self, problems: Iterable[Unfit | Problem], *path: Any, about: str) -> None:
         """Problems of a function, told at the place in the YAML that names it."""
-        span = self.declaration.span(*path)
         for problem in problems:
-            related = (Related(problem.message, problem.place.span()),) if problem.place else ()
-            self.found.append(Diagnostic(problem.code, f"{about}{problem.message}", span, problem.hint, related))
+            message, span = f"{about}{problem.message}", self._span(problem, path)
+            related = (Related("the code that this is about", problem.place.span()),) if problem.place else ()
+            if problem.code == "BF308" and problem.place:  # the mistake is there, however many lines name the file
+                message, span, related = problem.message, problem.place.span(), (Related("it is named here", span),)
+            self.found.append(Diagnostic(problem.code, message, span, problem.hint, related))
+
+    def _span(self, problem: Unfit | Problem, path: tuple[Any, ...]) -> Span:
+        below = problem.below if isinstance(problem, Unfit) else ()
+        if problem.code == "BF323":
+            return self.declaration.key_span(*path[:-1], *below)
+        return self.declaration.span(*path[:-1], *below) if below else self.declaration.span(*path)
 
     def signature(self, reference: str, *path: Any) -> Signature | None:
         signature = self.sources.signature(reference)
@@ -100,7 +113,7 @@ def lower(
         resources=state.graph.resources,
         dependencies=tuple(dependencies),
         routes=tuple(routes),
-        mounts=tuple(MountPlan(path=path, folder=folder) for path, folder in declaration.mounts.items()),
+        mounts=tuple(_mounts(state)),
         consumers=tuple(consumers),
         pools=tuple(_pools(consumers, dependencies, declaration)),
         gateway_dependencies=_closure((r.handler for r in routes), dependencies),
@@ -124,8 +137,10 @@ def _columns(declared: str | dict[str, str], path: tuple[Any, ...], state: _Lowe
         columns, wrong = inline_columns(declared)
         for name, problem in wrong.items():
             state.unfit([problem], *path, name, about="")
-        return columns
-    if ":" not in declared:
+        if not declared:
+            state.unfit([_no_columns("`columns` is empty")], *path, about="")
+        return columns if not wrong else ()
+    if not re.fullmatch(HANDLER, declared):
         state.unfit([Unfit("BF301", f'"{declared}" is no row type', "write `package.module:Class`")], *path, about="")
         return ()
     shape = state.sources.shape(declared)
@@ -133,9 +148,23 @@ def _columns(declared: str | dict[str, str], path: tuple[Any, ...], state: _Lowe
         code = "BF310" if shape.code in ("BF302", "BF303") else shape.code
         state.unfit([Unfit(code, shape.message, shape.hint, shape.place)], *path, about="")
         return ()
-    columns, problems = columns_of(shape)
+    columns, problems = columns_of(shape.model_copy(update={"text": shape.text or declared}))
+    if not columns and not problems:
+        problems = [_no_columns(f"{declared} has no fields")]
     state.unfit(problems, *path, about="")
-    return columns
+    return columns if not problems else ()  # what a handler returns cannot be held against half of them
+
+
+def _no_columns(message: str) -> Unfit:
+    return Unfit("BF311", message, "a table has at least one column")
+
+
+def _mounts(state: _Lowering) -> Iterable[MountPlan]:
+    for path, folder in state.declaration.mounts.items():
+        if not (state.sources.root / folder).is_dir():
+            problem = Unfit("BF204", f'there is no folder "{folder}"', "it starts at the folder of this file")
+            state.unfit([problem], "mounts", path, about="")
+        yield MountPlan(path=path, folder=folder)
 
 
 def _note_used(bound: Bound, state: _Lowering) -> None:
@@ -192,6 +221,11 @@ def _consumer(key: str, consumer: Consumer, state: _Lowering) -> ConsumerPlan | 
     if consumer.sink and consumer.sink in state.graph and state.graph[consumer.sink].columns:
         problems += check_rows(signature.returns, state.graph[consumer.sink].columns, consumer.sink)
     state.unfit([*bound.problems, *problems], *place, about=f"{consumer.handler}: ")
+    _dead_letters(key, consumer, state)
+    for kind in ("only", "never"):
+        for index, name in enumerate(getattr(consumer.retry, kind)):
+            if problem := state.sources.names(name):
+                state.unfit([problem], "consumers", key, "retry", kind, index, about="")
     return ConsumerPlan(
         key=key,
         source=consumer.source,
@@ -203,6 +237,17 @@ def _consumer(key: str, consumer: Consumer, state: _Lowering) -> ConsumerPlan | 
         dead_letter=consumer.dead_letter,
         timeout=consumer.timeout,
     )
+
+
+def _dead_letters(key: str, consumer: Consumer, state: _Lowering) -> None:
+    """The table of a consumer's dead letters has columns for them."""
+    table = consumer.dead_letter
+    columns = state.graph[table].columns if table is not None and table in state.graph else ()
+    letter = state.sources.shape(DEAD_LETTER) if columns else None
+    if table is not None and isinstance(letter, Shape) and check_rows(letter, columns, table):
+        message = f'"{table}" has other columns than a dead letter'
+        problem = Unfit("BF215", message, f"give it `columns: {DEAD_LETTER}`")
+        state.unfit([problem], "consumers", key, "dead_letter", about="")
 
 
 def _dependencies(state: _Lowering) -> list[DependencyPlan]:
@@ -222,13 +267,17 @@ def _dependency(key: str, dependency: Dependency, state: _Lowering) -> Dependenc
     place = ("dependencies", key, "factory")
     for _, rest in (r for v in _texts(dependency.with_) for r in references(v) if r[0] == "primitives"):
         state.used.add(rest.partition(".")[0])
+    for _, node in walk(at(state.declaration.root, ("dependencies", key, "with"))):
+        if isinstance(node, Scalar) and isinstance(node.value, float) and not isfinite(node.value):
+            message = "`.inf` and `.nan` cannot be arguments: plans are JSON"
+            state.found.append(Diagnostic("BF204", message, node.span, "give a number, or text"))
     signature = state.signature(dependency.factory, *place)
     if signature is None:
         return None
     names = state.names
     given = set(dependency.with_)
     own = Names(
-        dependencies=[k for k in names.dependencies if k not in given],
+        dependencies=[k for k in names.dependencies if k not in given and k != key],
         handles={k: h for k, h in names.handles.items() if k not in given},
         broken=names.broken,
     )
@@ -288,9 +337,12 @@ def _check_scopes(plan: DependencyPlan, plans: dict[str, DependencyPlan], state:
         if needed is None or needed.scope == "none":
             continue
         if SCOPES.index(needed.scope) > SCOPES.index(plan.scope):
-            message = f'"{plan.key}" lives for a {plan.scope} and needs "{key}", which lives for a {needed.scope} only'
+            message = f'"{plan.key}" (scope {plan.scope}) needs "{key}", which lives shorter (scope {needed.scope})'
             hint = f"give {plan.key} the scope {needed.scope}, or {key} the scope {plan.scope}"
-            span = state.declaration.span("dependencies", plan.key)
+            body = state.declaration.root.get("dependencies")
+            scoped = body is not None and isinstance(at(body, (plan.key, "scope")), Scalar)
+            place = ("dependencies", plan.key, "scope") if scoped else ("dependencies", plan.key)
+            span = state.declaration.key_span(*place)
             related = (Related(f'"{key}"', state.declaration.key_span("dependencies", key)),)
             state.found.append(Diagnostic("BF320", message, span, hint, related))
 

@@ -1,15 +1,18 @@
 """A Declaration to a ResourceGraph: references followed, physical names given, a deterministic order."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from buildflow.compiler.validate import Declaration
-from buildflow.diagnostics import Diagnostic, Related, Severity, did_you_mean
+from buildflow.diagnostics import Diagnostic, Related, Severity, Span, did_you_mean
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Reference, Role, Spec
 from buildflow.primitives.registry import driver, providers_of
 from buildflow.providers.base import LocalPlace
+from buildflow.spec.document import Scalar, walk
+from buildflow.spec.interpolation import references
 
 
 @dataclass
@@ -19,7 +22,8 @@ class _Resolution:
     selected: bool = True
 
     def report(self, code: str, message: str, *path: Any, hint: str = "", related: tuple[Related, ...] = ()) -> None:
-        self.found.append(Diagnostic(code, message, self.declaration.span(*path), hint, related))
+        span = self.declaration.span(*path) if len(path) > 2 else self.declaration.key_span(*path)
+        self.found.append(Diagnostic(code, message, span, hint, related))
 
 
 def resolve(declaration: Declaration, *, selected: bool = True) -> tuple[ResourceGraph, list[Diagnostic]]:
@@ -31,6 +35,8 @@ def resolve(declaration: Declaration, *, selected: bool = True) -> tuple[Resourc
     _twins(resources, state)
     _consumers(state)
     _routes(state)
+    _mounts(state)
+    _outputs(state)
     graph = ResourceGraph(project=declaration.name, stack=declaration.stack_name, resources=tuple(resources))
     return graph, state.found
 
@@ -109,7 +115,7 @@ def _resource(key: str, references: dict[str, str], state: _Resolution) -> Resou
     chosen = driver(primitive.type, provider)
     name = chosen.name(key, spec, declaration.name, declaration.stack_name)
     refused = chosen.check_name(name)
-    if refused:
+    if refused and state.selected:
         named: tuple[str, ...] = ("primitives", key, "name") if spec.name else ("primitives", key)
         state.report("BF220", f'{provider} refuses the name "{name}": {refused}', *named)
     resource = Resource(
@@ -146,7 +152,9 @@ def _consumers(state: _Resolution) -> None:
             actual = state.declaration.primitives[consumer.dead_letter][0].type
             if actual != "table":
                 message = f'"{consumer.dead_letter}" is a {actual}; dead letters go to a table'
-                state.report("BF211", message, "consumers", key, "dead_letter")
+                tables = [k for k, (p, _) in state.declaration.primitives.items() if p.type == "table"]
+                hint = did_you_mean("", tables, "declare one with `columns: buildflow.types:DeadLetter`")
+                state.report("BF211", message, "consumers", key, "dead_letter", hint=hint)
 
 
 def _role(target: str, role: Role, path: tuple[Any, ...], state: _Resolution) -> None:
@@ -160,22 +168,45 @@ def _role(target: str, role: Role, path: tuple[Any, ...], state: _Resolution) ->
         state.report(code, f'"{target}" is a {primitive.type}, which is no {role}', *path, hint=hint)
 
 
+_PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
+
+
 def _routes(state: _Resolution) -> None:
     patterns: dict[tuple[str, str], str] = {}
     for key, route in state.declaration.routes.items():
         if route.sink is not None:
             _role(route.sink, Role.SINK, ("routes", key, "sink"), state)
         method, _, path = key.partition(" ")
-        shape = "/".join("{}" if part.startswith("{") and ":" not in part else part for part in path.split("/"))
-        first = patterns.setdefault((method, shape.rstrip("/") or "/"), key)
+        shape = _PARAMETER.sub(lambda match: f"{{{match[1] or 'str'}}}", path)
+        first = patterns.setdefault((method, shape), key)
         span = state.declaration.key_span("routes", key)
         if first != key:
             related = (Related(f'"{first}"', state.declaration.key_span("routes", first)),)
             message = f'"{key}" and "{first}" answer the same requests'
             state.found.append(Diagnostic("BF218", message, span, "keep one of them", related))
-        if path == "/_platform" or path.startswith("/_platform/"):
-            message = "the gateway keeps /_platform/ for itself"
-            state.found.append(Diagnostic("BF218", message, span, "choose another path"))
+        _reserved(path, span, state)
+
+
+def _mounts(state: _Resolution) -> None:
+    for path in state.declaration.mounts:
+        span = state.declaration.key_span("mounts", path)
+        if not path.startswith("/"):
+            state.found.append(Diagnostic("BF206", f'"{path}" is no path: it has to begin with /', span, f'"/{path}"'))
+        _reserved(path, span, state)
+
+
+def _reserved(path: str, span: Span, state: _Resolution) -> None:
+    if path == "/_platform" or path.startswith("/_platform/"):
+        message = "the gateway keeps /_platform/ for itself"
+        state.found.append(Diagnostic("BF218", message, span, "choose another path"))
+
+
+def _outputs(state: _Resolution) -> None:
+    """Every `${primitives.key.output}` names a primitive."""
+    for path, node in walk(state.declaration.root.without("stacks")):
+        for root, rest in references(str(node.value)) if isinstance(node, Scalar) and node.unknown else ():
+            if root == "primitives":
+                _refer(rest.partition(".")[0], path, state)
 
 
 def warn_unused(declaration: Declaration, used: set[str]) -> list[Diagnostic]:

@@ -4,9 +4,11 @@ from typing import Any
 
 from buildflow.compiler.canonical import stack_keys
 from buildflow.primitives.registry import all_primitives
-from buildflow.spec.project import HANDLER, IDENTIFIER, OVERLAYS, PROJECT_NAME, ROUTE, Project
+from buildflow.spec.project import HANDLER, IDENTIFIER, OVERLAYS, PROJECT_NAME, ROUTE, STACK_NAME, Project
 
 SCHEMA_ID = "https://buildflow.dev/schemas/buildflow.schema.json"
+_INTERPOLATED = {"type": "string", "pattern": r"\$\{"}
+"""A text that holds a reference."""
 
 
 def json_schema() -> dict[str, Any]:
@@ -14,24 +16,26 @@ def json_schema() -> dict[str, Any]:
     schema = Project.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     for primitive in all_primitives().values():
-        body = primitive.spec.model_json_schema(by_alias=True)
-        definitions |= body.pop("$defs", {})
-        definitions[primitive.spec.__name__] = body
+        owner = primitive.spec.__name__  # two primitives may call an inner model alike
+        body = primitive.spec.model_json_schema(by_alias=True, ref_template=f"#/$defs/{owner}.{{model}}")
+        definitions |= {f"{owner}.{name}": inner for name, inner in body.pop("$defs", {}).items()}
+        definitions[owner] = body
     definitions["Primitive"] = _primitive()
     properties = schema["properties"]
     properties["primitives"] = {**_named("Primitive", IDENTIFIER), "description": "What the system stores."}
+    properties["stacks"] |= _named("Stack", STACK_NAME)
     properties["dependencies"] |= _named("Dependency", IDENTIFIER)
     properties["consumers"] |= _named("Consumer", IDENTIFIER)
     properties["routes"] = {
         "type": "object",
         "description": "What the system serves: `METHOD /path` and a handler, or a mapping.",
-        "patternProperties": {_any_case(ROUTE): {"anyOf": [_handler(), {"$ref": "#/$defs/Route"}]}},
+        "patternProperties": {_any_case(ROUTE): {"anyOf": [_handler(), _INTERPOLATED, {"$ref": "#/$defs/Route"}]}},
         "additionalProperties": False,
     }
     properties["app"] = {"type": "string", "pattern": PROJECT_NAME, "description": "The original's `project`."}
     properties["pulumi_config"] = {"type": "object", "description": "The original's block; `stacks` replaces it."}
     stack = definitions["Stack"]
-    stack["properties"] |= {name: {"type": "object"} for name in OVERLAYS if name in stack_keys()}
+    stack["properties"] |= {name: {"type": ["object", "null"]} for name in OVERLAYS if name in stack_keys()}
     for definition in definitions.values():
         _allow_interpolation(definition)
     _allow_interpolation(schema)
@@ -85,12 +89,15 @@ def _any_case(pattern: str) -> str:
     return pattern.replace(methods, either)
 
 
-_INTERPOLATED = {"type": "string", "pattern": r"\$\{"}
-
-
 def _allow_interpolation(schema: dict[str, Any]) -> None:
-    """Where text is read as something else, `${...}` may stand."""
+    """Where text is read as something else, or not any text will do, `${...}` may stand."""
     for name, field in list(schema.get("properties", {}).items()):
-        if field.get("type") in ("integer", "number", "boolean"):
+        if any(_narrow(choice) for choice in field.get("anyOf", [field])):
             kept = {k: field.pop(k) for k in ("description", "default", "title", "examples") if k in field}
-            schema["properties"][name] = {"anyOf": [field, _INTERPOLATED], **kept}
+            schema["properties"][name] = {"anyOf": [*field.get("anyOf", [field]), _INTERPOLATED], **kept}
+
+
+def _narrow(field: dict[str, Any]) -> bool:
+    """Whether this is one value, but not just any text."""
+    kind = field.get("type")
+    return kind in ("integer", "number", "boolean") or (kind == "string" and not {"pattern", "enum"}.isdisjoint(field))

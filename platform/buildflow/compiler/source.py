@@ -6,8 +6,10 @@ twentieth of what importing a documentation tool would (docs/decisions/0002).
 
 import ast
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from buildflow.diagnostics import did_you_mean
@@ -16,7 +18,8 @@ from buildflow.ir.signature import UNKNOWN, Parameter, Place, Shape, ShapeField,
 
 @dataclass(frozen=True)
 class Module:
-    """One parsed file: what it defines, and what its names were imported as."""
+    """One parsed file: what it defines, and what its names were imported as. `lines` are its bytes: `ast` counts
+    columns in them."""
 
     name: str
     file: str
@@ -24,6 +27,7 @@ class Module:
     definitions: dict[str, ast.stmt]
     imports: dict[str, str]
     stars: tuple[str, ...] = ()
+    lines: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,28 @@ _MAPPINGS = {
 }
 _TRANSPARENT = {"typing.Annotated", "typing_extensions.Annotated", "typing.Required", "typing.NotRequired",
                 "typing.Final", "typing.ReadOnly"}  # fmt: skip
+_RECORDS = {"pydantic.BaseModel", "typing.NamedTuple", "typing.TypedDict", "typing_extensions.TypedDict"}
 _MAX_DEPTH = 12
+_UNREAD = ast.Pass(lineno=1, col_offset=0)
+"""Stands for a definition whose source is not there to be read."""
+
+
+def shown_path(path: Path) -> str:
+    """A path as the user would write it: relative to where they are."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 @dataclass
 class Sources:
-    """The modules that one compilation looks at, each read once. `root` is the project's folder."""
+    """The modules that one compilation looks at, each read once. `root` is the project's folder; `being_read`
+    are the classes whose fields are being read, so that a type that holds itself ends."""
 
     root: Path
     modules: dict[str, Module | Problem | None] = field(default_factory=dict)
+    being_read: set[str] = field(default_factory=set)
 
     def signature(self, reference: str) -> Signature | Problem:
         """What `package.module:function` takes and gives; a class as its constructor."""
@@ -100,6 +117,11 @@ class Sources:
         module, node = found
         return self._shape_of_definition(module, node, depth=0)
 
+    def names(self, reference: str) -> Problem | None:
+        """Why `package.module:Name` names nothing, if it does not."""
+        found = self._definition(reference)
+        return found if isinstance(found, Problem) else None
+
     # finding
 
     def module(self, name: str) -> Module | Problem | None:
@@ -112,21 +134,26 @@ class Sources:
         path = self._file_of(name)
         if path is None:
             return None
-        shown = self._shown(path)
+        shown = shown_path(path)
         try:
-            tree = ast.parse(path.read_text("utf-8"), filename=str(path))
+            source = path.read_bytes()
+            with warnings.catch_warnings(action="ignore"):
+                tree = ast.parse(source, filename=str(path))
         except SyntaxError as exc:
             place = Place(file=shown, line=exc.lineno or 1, column=exc.offset or 1)
             return Problem("BF308", f"{shown} is no valid Python: {exc.msg}", place=place)
-        except (OSError, UnicodeDecodeError) as exc:
-            return Problem("BF302", f"{shown} cannot be read: {exc}")
+        except (ValueError, RecursionError, MemoryError) as exc:  # null bytes; an expression nested too deeply
+            return Problem("BF308", f"{shown} is no valid Python: {exc}", place=Place(file=shown))
+        except OSError as exc:
+            return Problem("BF302", f"{shown} cannot be read: {(exc.strerror or 'it failed').lower()}")
         definitions: dict[str, ast.stmt] = {}
         imports: dict[str, str] = {}
         stars: list[str] = []
         is_package = path.name == "__init__.py"
         for node in _top_level(tree.body):
             _note(node, name, is_package, definitions, imports, stars)
-        return Module(name, shown, is_package, definitions, imports, tuple(stars))
+        lines = tuple(source.splitlines())
+        return Module(name, shown, is_package, definitions, imports, tuple(stars), lines)
 
     def _file_of(self, name: str) -> Path | None:
         parts = name.split(".")
@@ -138,14 +165,14 @@ class Sources:
                 return stem.with_name(stem.name + ".py")
         return None
 
-    def _shown(self, path: Path) -> str:
-        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
-
     def _definition(self, reference: str) -> tuple[Module, ast.stmt] | Problem:
+        """The statement that defines what a reference names; `_UNREAD` where it exists and cannot be read."""
         name, _, attribute = reference.partition(":")
         module = self.module(name)
         if isinstance(module, Problem):
             return module
+        if module is None and _is_compiled(name):
+            return Module(name, name, False, {}, {}), _UNREAD
         if module is None:
             parent = name.rpartition(".")[0]
             hint = did_you_mean(name.rpartition(".")[2], self._siblings(parent))
@@ -154,14 +181,30 @@ class Sources:
         node: ast.stmt | None = None
         owner = module
         for part in attribute.split("."):
-            found = self._member(owner, part) if node is None else _inner(owner, node, part)
+            found = self._member(owner, part) if node is None else self._inner(owner, node, part)
+            if found is None and node is None and self._may_hold(owner, part):
+                return owner, _UNREAD
             if found is None:
-                known = [n for n in owner.definitions if not n.startswith("_")]
-                hint = did_you_mean(part, known, f"define it in {module.file}")
-                return Problem("BF303", f'module "{name}" has no "{attribute}"', hint, Place(file=module.file))
+                hint = did_you_mean(part, self._public(owner, node), f"define it in {owner.file}")
+                return Problem("BF303", f'module "{name}" has no "{attribute}"', hint)
             owner, node = found
         assert node is not None
         return owner, node
+
+    def _public(self, module: Module, node: ast.stmt | None) -> list[str]:
+        """The names that a module, or a class in it, shows."""
+        named = [i for _, cls in self._mro(module, node) for i in cls.body] if isinstance(node, ast.ClassDef) else []
+        names = [getattr(item, "name", "_") for item in named] if node else [*module.definitions, *module.imports]
+        return [name for name in names if not name.startswith("_")]
+
+    def _may_hold(self, module: Module, name: str) -> bool:
+        """Whether a module may have a name that its source does not show: imported from what has no source, or
+        made up when asked for."""
+        return (
+            name in module.imports
+            or "__getattr__" in module.definitions
+            or any(not isinstance(self.module(star), Module) for star in module.stars)
+        )
 
     def _siblings(self, parent: str) -> list[str]:
         folder = self.root.joinpath(*parent.split(".")) if parent else self.root
@@ -196,7 +239,17 @@ class Sources:
         if isinstance(module, Module):
             return self._member(module, last, depth)
         outer = self._dotted(parent, depth + 1) if depth < _MAX_DEPTH else None
-        return _inner(*outer, last) if outer else None
+        return self._inner(*outer, last) if outer else None
+
+    def _inner(self, module: Module, node: ast.stmt, name: str) -> tuple[Module, ast.stmt] | None:
+        """A member of a class, inherited ones included; of an object, something that cannot be read."""
+        if not isinstance(node, ast.ClassDef):
+            return None if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else (module, _UNREAD)
+        for owner, cls in self._mro(module, node):
+            for item in cls.body:
+                if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and item.name == name:
+                    return owner, item
+        return None if all(self._bases(module, node)) else (module, _UNREAD)
 
     # reading
 
@@ -262,7 +315,7 @@ class Sources:
             if isinstance(node.value, str):
                 try:
                     return self._shape(ast.parse(node.value, mode="eval").body, module, depth + 1)
-                except SyntaxError:
+                except (SyntaxError, ValueError):
                     return UNKNOWN
             return UNKNOWN
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
@@ -330,11 +383,13 @@ class Sources:
             return UNKNOWN
         name = _canonical(f"{module.name}.{node.name}")
         place = _place(module, node)
-        if not self._is_record(module, node):
+        if name in self.being_read or not self._is_record(module, node):
             return Shape(kind="named", name=name, text=node.name, place=place)
         fields: dict[str, ShapeField] = {}
+        self.being_read.add(name)
         for owner, cls in reversed(list(self._mro(module, node))):
             fields |= {f.name: f for f in self._fields(owner, cls, depth)}
+        self.being_read.discard(name)
         return Shape(kind="record", name=name, text=node.name, fields=tuple(fields.values()), place=place)
 
     def _fields(self, module: Module, node: ast.ClassDef, depth: int) -> Iterator[ShapeField]:
@@ -346,7 +401,9 @@ class Sources:
                 continue
             head = item.annotation.value if isinstance(item.annotation, ast.Subscript) else item.annotation
             qualified = self._qualified(head, module)
-            if qualified in ("typing.ClassVar", "dataclasses.InitVar") or item.target.id == "model_config":
+            if qualified in ("typing.ClassVar", "dataclasses.InitVar", "dataclasses.KW_ONLY"):
+                continue
+            if item.target.id == "model_config":
                 continue
             has_constant = isinstance(item.value, ast.Constant) and isinstance(
                 item.value.value, str | int | float | bool | None
@@ -366,7 +423,7 @@ class Sources:
             if decorators & {"dataclasses.dataclass", "pydantic.dataclasses.dataclass"}:
                 return True
             bases = {self._qualified(base, owner) for base in cls.bases}
-            if bases & {"pydantic.BaseModel", "typing.NamedTuple", "typing.TypedDict", "typing_extensions.TypedDict"}:
+            if bases & _RECORDS:
                 return True
         return False
 
@@ -374,7 +431,7 @@ class Sources:
         """The base classes; `None` for one that is defined where nothing can be read."""
         for base in node.bases:
             name = self._qualified(base.value if isinstance(base, ast.Subscript) else base, module)
-            if name in ("object", "typing.Protocol", "typing.Generic", "abc.ABC"):
+            if name in _RECORDS or name in ("object", "typing.Protocol", "typing.Generic", "abc.ABC"):
                 continue
             found = self._dotted(name) if "." in name else self._member(module, name)
             yield (found[0], found[1]) if found and isinstance(found[1], ast.ClassDef) else None
@@ -417,6 +474,14 @@ def _canonical(name: str) -> str:
     return name
 
 
+def _is_compiled(name: str) -> bool:
+    """Whether a module exists that has no Python source: built in, or an extension."""
+    if name in sys.builtin_module_names:
+        return True
+    stem = Path(*name.split("."))
+    return any(Path(base, f"{stem}{suffix}").is_file() for base in sys.path for suffix in EXTENSION_SUFFIXES)
+
+
 def _anything(place: Place) -> Parameter:
     """A function whose parameters cannot be read takes anything."""
     return Parameter(name="arguments", required=False, variadic=True, place=place)
@@ -431,12 +496,15 @@ def _is_known_decorator(node: ast.expr) -> bool:
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """A module's statements, those below `if` and `try` included."""
+    """A module's statements, those below `if`, `with` and `try` included."""
     for node in body:
         if isinstance(node, ast.If):
             yield from _top_level([*node.body, *node.orelse])
+        elif isinstance(node, ast.With):
+            yield from _top_level(node.body)
         elif isinstance(node, ast.Try):
-            yield from _top_level([*node.body, *(s for h in node.handlers for s in h.body), *node.orelse])
+            inner = [*node.body, *(s for h in node.handlers for s in h.body), *node.orelse, *node.finalbody]
+            yield from _top_level(inner)
         else:
             yield node
 
@@ -451,8 +519,9 @@ def _note(
 ) -> None:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         definitions[node.name] = node
-    elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        definitions[node.targets[0].id] = node
+    elif isinstance(node, ast.Assign):
+        names = (n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name))
+        definitions |= dict.fromkeys(names, node)
     elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         definitions[node.target.id] = node
     elif sys.version_info >= (3, 12) and isinstance(node, ast.TypeAlias):
@@ -480,16 +549,9 @@ def _absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
 
 
 def _place(module: Module, node: ast.AST) -> Place:
-    line = getattr(node, "lineno", 1)
-    return Place(file=module.file, line=line, column=getattr(node, "col_offset", 0) + 1)
-
-
-def _inner(module: Module, node: ast.stmt, name: str) -> tuple[Module, ast.stmt] | None:
-    """A member of a class."""
-    for item in node.body if isinstance(node, ast.ClassDef) else ():
-        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and item.name == name:
-            return module, item
-    return None
+    line, offset = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
+    before = module.lines[line - 1][:offset] if line <= len(module.lines) else b""
+    return Place(file=module.file, line=line, column=len(before.decode("utf-8", "replace")) + 1)
 
 
 def _method(node: ast.ClassDef, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:

@@ -6,9 +6,13 @@ pydantic finds the mistakes; this module says them in the user's words and at th
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from difflib import get_close_matches
+from keyword import iskeyword
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from buildflow.compiler.canonical import stack_keys
 from buildflow.diagnostics import Diagnostic, Span, did_you_mean
@@ -19,8 +23,6 @@ from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, 
 
 M = TypeVar("M", bound=BaseModel)
 Path = tuple[Any, ...]
-
-_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Declaration:
     mounts: dict[str, str] = field(default_factory=dict)
     consumers: dict[str, project.Consumer] = field(default_factory=dict)
     broken: frozenset[tuple[str, str]] = frozenset()
+    lost: frozenset[str] = frozenset()
+    """Sections that could not be read, or whose name is misspelt: what they hold is not known."""
 
     def span(self, *path: Any) -> Span:
         """The place of the value at `path`."""
@@ -57,7 +61,8 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
     for section, model in project.SECTIONS.items():
         names = (stack_name,) if section == "stacks" else None
         sections[section] = _entries(root, section, model, found, broken, names)
-    primitives = _primitives(root, found, broken)
+    lost = _lost(root)
+    primitives = _primitives(root, found, broken, "primitives" in lost)
     _names(root, found, broken, sections["routes"])
     declaration = Declaration(
         root=root,
@@ -71,14 +76,12 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
         mounts=top.mounts if top else {},
         consumers=sections["consumers"],
         broken=frozenset(broken),
+        lost=lost,
     )
     if lenient:
-        found = [d for d in found if not _at_unknown(root, d.span)]
+        unknown = {node.span for _, node in walk(root) if isinstance(node, Scalar) and node.unknown}
+        found = [d for d in found if d.span not in unknown]
     return declaration, found
-
-
-def _at_unknown(root: Mapping, span: Span) -> bool:
-    return any(isinstance(node, Scalar) and node.unknown and node.span == span for _, node in walk(root))
 
 
 def _top(root: Mapping, found: list[Diagnostic]) -> project.Project | None:
@@ -113,8 +116,20 @@ def _entries(
     return result
 
 
+def _lost(root: Mapping) -> frozenset[str]:
+    """Sections of another type, and those that an unknown key probably means."""
+    unknown = root.pairs.keys() - known_keys(project.Project, ())
+    meant = {near[0] for key in unknown if (near := get_close_matches(key, _NAMED, n=1))}
+    unread = {key for key in _NAMED if key in root.pairs and not isinstance(root.get(key), Mapping)}
+    return frozenset(meant | unread)
+
+
+_NAMED = ("primitives", "dependencies")
+"""Sections whose keys other sections name."""
+
+
 def _primitives(
-    root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]]
+    root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]], lost: bool
 ) -> dict[str, tuple[Primitive, Spec]]:
     node = root.get("primitives")
     if node is None or (isinstance(node, Scalar) and node.value is None):
@@ -124,7 +139,7 @@ def _primitives(
         return {}
     result: dict[str, tuple[Primitive, Spec]] = {}
     for key, pair in node.pairs.items():
-        primitive = _type_of(key, pair, found)
+        primitive = _type_of(key, pair, found, lost)
         spec = validate_model(primitive.spec, pair.value, ("primitives", key), found, root=root) if primitive else None
         if primitive and spec:
             result[key] = (primitive, spec)
@@ -133,18 +148,24 @@ def _primitives(
     return result
 
 
-def _type_of(key: str, pair: document.Pair, found: list[Diagnostic]) -> Primitive | None:
+def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool) -> Primitive | None:
     known = all_primitives()
     if not isinstance(pair.value, Mapping):
         hint = f"write `{key}: {{type: bucket}}`"
         found.append(Diagnostic("BF203", f'primitive "{key}" has to be a mapping', pair.value.span, hint))
         return None
     node = pair.value.get("type")
-    if node is None:
+    if node is None and lost:
+        return None  # an overlay whose base is where the section's name is misspelt
+    if node is None or (isinstance(node, Scalar) and node.value is None):
         message = f'primitive "{key}" needs a `type`'
         found.append(Diagnostic("BF202", message, pair.key.span, did_you_mean("", known)))
         return None
-    if not isinstance(node, Scalar) or node.value not in known:
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        message = f"`type` has to be text, this is {_shown(node)}"
+        found.append(Diagnostic("BF203", message, node.span, did_you_mean("", known)))
+        return None
+    if node.value not in known:
         message = f'there is no primitive type "{plain(node)}"'
         found.append(Diagnostic("BF205", message, node.span, did_you_mean(str(plain(node)), known)))
         return None
@@ -158,10 +179,16 @@ def _names(
     for section in ("primitives", "dependencies", "consumers"):
         node = root.get(section)
         for key, pair in node.pairs.items() if isinstance(node, Mapping) else ():
-            if not re.fullmatch(project.IDENTIFIER, key):
-                message = f'"{key}" is no name that a parameter could bear'
-                hint = f'use letters, digits and _: "{re.sub(r"[^A-Za-z0-9_]", "_", key)}"'
+            if not re.fullmatch(project.IDENTIFIER, key) or iskeyword(key):
+                bears = "for a consumer" if section == "consumers" else "that a parameter could bear"
+                message = f'"{key}" is no name {bears}'
+                hint = f'use letters, digits and _: "{_identifier(key)}"'
                 found.append(Diagnostic("BF207", message, pair.key.span, hint))
+    stacks = root.get("stacks")
+    for key, pair in stacks.pairs.items() if isinstance(stacks, Mapping) else ():
+        if not re.fullmatch(project.STACK_NAME, key):
+            message = f'"{key}" is no name for a stack'
+            found.append(Diagnostic("BF207", message, pair.key.span, "letters, digits, - and _; a letter first"))
     primitives, dependencies = root.get("primitives"), root.get("dependencies")
     if isinstance(primitives, Mapping) and isinstance(dependencies, Mapping):
         for key in primitives.pairs.keys() & dependencies.pairs.keys():
@@ -169,12 +196,36 @@ def _names(
             span = dependencies.pairs[key].key.span
             found.append(Diagnostic("BF208", message, span, "rename one: parameters find things by name"))
             broken.add(("dependencies", key))
-    for key in list(routes):
-        if not re.fullmatch(project.ROUTE, key):
-            message = f'"{key}" is no route'
-            hint = "write METHOD /path, such as `GET /orders/{id}`; methods: GET POST PUT PATCH DELETE HEAD OPTIONS WS"
-            found.append(Diagnostic("BF206", message, key_span(root, ("routes", key)), hint))
-            del routes[key]
+    node = root.get("routes")
+    for key, pair in node.pairs.items() if isinstance(node, Mapping) else ():
+        if problem := _malformed_route(key):
+            message = f'"{pair.key.value}" is no route: {problem[0]}'
+            found.append(Diagnostic("BF206", message, pair.key.span, problem[1]))
+            routes.pop(key, None)
+
+
+def _identifier(text: str) -> str:
+    """The nearest name that Python takes."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return f"{name}_" if iskeyword(name) else name if name[:1].isalpha() or name[:1] == "_" else f"_{name}"
+
+
+_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::(str|int|float|path|uuid))?\}")
+
+
+def _malformed_route(key: str) -> tuple[str, str] | None:
+    """Why a key of `routes` cannot be served, and a hint."""
+    method, _, path = key.partition(" ")
+    if method not in project.METHODS:
+        return "it begins with no method", f"write METHOD /path; methods: {' '.join(project.METHODS)}"
+    if not re.fullmatch(project.ROUTE, key):
+        return "its path has to begin with / and hold no space", "such as `GET /orders/{id}`"
+    names = [match[1] for match in _PARAMETER.finditer(path)]
+    if set("{}") & set(_PARAMETER.sub("", path)):
+        return "a parameter of its path is malformed", "write `{name}` or `{name:int}`; kinds: str int float path uuid"
+    if len(names) > len(set(names)):
+        return "two parameters of its path have one name", "rename one"
+    return None
 
 
 def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnostic], *, root: Mapping) -> M | None:
@@ -182,28 +233,30 @@ def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnosti
     if isinstance(node, Scalar) and node.value is None:
         node = Mapping({}, node.span)
     if not isinstance(node, Mapping):
-        found.append(Diagnostic("BF203", f"`{path[-1]}` has to be a mapping", node.span))
+        hint = "or a handler: `package.module:function`" if path[0] == "routes" else ""
+        message = f"`{path[-1]}` has to be a mapping, this is {_shown(node)}"
+        found.append(Diagnostic("BF203", message, node.span, hint))
         return None
     values = plain(node)
     try:
         return model.model_validate(values)
     except ValidationError as first:
         error = first
-    if _read_interpolated(values, node, error):
+    if _read_interpolated(values, node, error, model):
         try:
             return model.model_validate(values)
         except ValidationError as second:
             error = second
-    for detail in error.errors(include_url=False):
+    for detail in _one_per_union(error.errors(include_url=False), model):
         found.append(_diagnostic(detail, model, node, path, root))
     return None
 
 
-def _read_interpolated(values: Any, node: Mapping, error: ValidationError) -> bool:
+def _read_interpolated(values: Any, node: Mapping, error: ValidationError, model: type[BaseModel]) -> bool:
     """`force_destroy: ${env.FORCE}` is text until here: read it as YAML would, where the model wants no text."""
     changed = False
     for detail in error.errors(include_url=False, include_input=False):
-        loc = tuple(part for part in detail["loc"] if not _is_branch(part, node))
+        loc, _ = _location(detail["loc"], model)
         target = at(node, loc)
         if isinstance(target, Scalar) and target.interpolated and isinstance(target.value, str):
             parent = values
@@ -215,32 +268,65 @@ def _read_interpolated(values: Any, node: Mapping, error: ValidationError) -> bo
     return changed
 
 
-def _is_branch(part: Any, node: Node) -> bool:
-    """pydantic adds the branch of a union to a path; ours are recognised by their brackets or type names."""
-    return isinstance(part, str) and (part in ("str", "int", "float", "bool") or "[" in part)
+def _location(loc: Path, model: type[BaseModel]) -> tuple[Path, Path | None]:
+    """A path of pydantic's as one of the document, and the field whose union it led through: pydantic puts the
+    name of the union's branch behind that field."""
+    for end in range(1, len(loc)):
+        inner = _model_at(model, loc[: end - 1])
+        info = _field_of(inner, loc[end - 1]) if inner else None
+        if info is not None and _is_union(info.annotation):
+            return (*loc[:end], *loc[end + 1 :]), loc[:end]
+    return loc, None
+
+
+def _is_union(annotation: Any) -> bool:
+    choices = [a for a in get_args(annotation) if a is not NoneType]
+    return get_origin(annotation) in (Union, UnionType) and len(choices) > 1
+
+
+def _one_per_union(details: list[Any], model: type[BaseModel]) -> list[Any]:
+    """Every branch of a union complains: keep what went deepest, or say once what would have fitted."""
+    result: list[Any] = []
+    unions: dict[Path, list[Any]] = {}
+    for detail in details:
+        detail["loc"], union = _location(detail["loc"], model)
+        (result if union is None else unions.setdefault(union, [])).append(detail)
+    for field_path, branches in unions.items():
+        deeper = [b for b in branches if len(b["loc"]) > len(field_path)]
+        branches[0]["wanted"] = " or ".join(_WRONG_TYPE.get(b["type"], "something else") for b in branches)
+        result += deeper or branches[:1]
+    return result
 
 
 def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, root: Mapping) -> Diagnostic:
-    loc: Path = tuple(part for part in detail["loc"] if not _is_branch(part, node))
+    loc: Path = detail["loc"]
     kind = detail["type"]
-    name = str(loc[-1]) if loc else str(path[-1]) if path else "the file"
+    name = _name(loc, path)
     if kind == "extra_forbidden":
         keys = stack_keys() if model is project.Stack and len(loc) == 1 else known_keys(model, loc[:-1])
-        return Diagnostic(
-            "BF201", f'unknown key "{name}"{_inside(path, loc)}', key_span(node, loc), did_you_mean(name, keys)
-        )
+        hint = did_you_mean(str(loc[-1]), keys)
+        return Diagnostic("BF201", f'unknown key "{loc[-1]}"{_inside(path, loc)}', key_span(node, loc), hint)
     if kind == "missing":
         owner = key_span(root, (*path, *loc[:-1])) if path or len(loc) > 1 else node.span
-        return Diagnostic("BF202", f"`{name}` is missing{_inside(path, loc)}", owner, _describe(model, loc))
+        return Diagnostic("BF202", f"{name} is missing{_inside(path, loc)}", owner, _describe(model, loc))
     span = at(node, loc).span
     if loc and isinstance(at(node, loc[:-1]), Mapping) and loc[-1] not in getattr(at(node, loc[:-1]), "pairs", {}):
         span = key_span(node, loc)
-    wanted = _WRONG_TYPE.get(kind)
+    wanted = detail.get("wanted") or _WRONG_TYPE.get(kind)
     if wanted:
         value = _shown(at(node, loc))
-        return Diagnostic("BF203", f"`{name}` has to be {wanted}, this is {value}", span, _describe(model, loc))
+        return Diagnostic("BF203", f"{name} has to be {wanted}, this is {value}", span, _describe(model, loc))
     message, hint = _WRONG_VALUE.get(kind, _as_is)(detail, at(node, loc))
-    return Diagnostic("BF204", f"`{name}` {message}", span, hint or _describe(model, loc))
+    code = _PATTERN_CODES.get(detail.get("ctx", {}).get("pattern", ""), "BF204")
+    return Diagnostic(code, f"{name} {message}", span, hint or _describe(model, loc))
+
+
+def _name(loc: Path, path: Path) -> str:
+    """How a message calls the value at `loc`: by its key, an item of a list by its number."""
+    whole = (*path, *loc)
+    if isinstance(whole[-1], int):
+        return f"item {whole[-1] + 1} of `{whole[-2]}`"
+    return f"`{whole[-1]}`"
 
 
 def _inside(path: Path, loc: Path) -> str:
@@ -263,17 +349,19 @@ def known_keys(model: type[BaseModel], path: Path) -> set[str]:
 def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     current: Any = model
     for part in path:
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            return None
-        info = next((f for n, f in current.model_fields.items() if part in (n, f.alias)), None)
+        info = _field_of(current, part) if isinstance(current, type) and issubclass(current, BaseModel) else None
         current = info.annotation if info else None
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+
+
+def _field_of(model: type[BaseModel], name: Any) -> FieldInfo | None:
+    return next((f for n, f in model.model_fields.items() if name in (n, f.alias)), None)
 
 
 def _describe(model: type[BaseModel], loc: Path) -> str:
     """A field's own description as the hint."""
     inner = _model_at(model, loc[:-1]) if loc else None
-    info = next((f for n, f in inner.model_fields.items() if loc[-1] in (n, f.alias)), None) if inner else None
+    info = _field_of(inner, loc[-1]) if inner else None
     return (info.description or "") if info else ""
 
 
@@ -293,6 +381,7 @@ _WRONG_TYPE = {
     "string_type": "text",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
+    "finite_number": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
     "list_type": "a list",
@@ -324,6 +413,9 @@ def _pattern(detail: Any, node: Node) -> tuple[str, str]:
     }
     words, hint = hints.get(detail["ctx"]["pattern"], ("has the wrong form", ""))
     return f"{words}: {_shown(node)}", hint
+
+
+_PATTERN_CODES = {project.PROJECT_NAME: "BF207", project.HANDLER: "BF301", project.IDENTIFIER: "BF207"}
 
 
 def _bound(words: str, key: str) -> Callable[[Any, Node], tuple[str, str]]:

@@ -6,6 +6,7 @@ because PyYAML follows YAML 1.1, where `on` is true and `12:30` is 750.
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from buildflow.diagnostics import Diagnostic, Span
 
 MAX_BYTES = 5_000_000
 MAX_NODES = 200_000
+MAX_DEPTH = 100
+MAX_DIGITS = 400
 
 try:
     _Loader: Any = yaml.CSafeLoader
@@ -80,6 +83,8 @@ class Document:
     lines: tuple[str, ...] = field(default=(), repr=False)
 
 
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_STANDARD_TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
@@ -97,6 +102,8 @@ def scalar_value(text: str) -> bool | int | float | str | None:
     """What a plain scalar means by the YAML 1.2 core schema. Numbers with a leading zero stay text."""
     if text in _WORDS:
         return _WORDS[text]
+    if len(text) > MAX_DIGITS:
+        return text  # no number that anybody means, and one that Python refuses to print
     if _INT.fullmatch(text):
         return int(text)
     if _OCTAL.fullmatch(text):
@@ -153,19 +160,51 @@ def walk(node: Node, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ..
 def parse(text: str, path: str) -> tuple[Document, list[Diagnostic]]:
     """Text to Document. Always gives one: after a syntax error, an empty one."""
     start = Span(path)
+    text = text.removeprefix("\ufeff")
     empty = Document(path, Mapping({}, start), tuple(text.splitlines()[:5000]))
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         message = f"this file is larger than {MAX_BYTES // 1_000_000} MB"
         return empty, [
             Diagnostic("BF104", message, start, "a configuration is smaller than that; is it the right file?")
         ]
+    if control := _UNPRINTABLE.search(text):
+        return empty, [_control_character(control, path)]
     try:
+        if mark := _too_deep(text):
+            span = Span(path, mark.line + 1, mark.column + 1, mark.line + 1, mark.column + 2)
+            return empty, [_nesting(span)]
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as exc:
         return empty, [_syntax_error(exc, text, path)]
     if node is None:
         return empty, []
     return _Composition(path, text).document(node)
+
+
+def _too_deep(text: str) -> Any:
+    """Where nesting exceeds MAX_DEPTH, if it does. libyaml's composer recurses in C: it would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return event.start_mark
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return None
+
+
+def _control_character(found: re.Match[str], path: str) -> Diagnostic:
+    before = found.string[: found.start()]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    message = f"a control character (code {ord(found[0])}) stands here"
+    hint = 'remove it, or write it as an escape in double quotes: "\\x07"'
+    return Diagnostic("BF101", message, Span(path, line, column, line, column + 1), hint)
+
+
+def _nesting(span: Span) -> Diagnostic:
+    message = f"values are nested more than {MAX_DEPTH} deep here, or an alias contains itself"
+    return Diagnostic("BF104", message, span, "nest less, or remove the alias")
 
 
 class _Composition:
@@ -176,6 +215,7 @@ class _Composition:
         self.lines = tuple(text.splitlines())
         self.diagnostics: list[Diagnostic] = []
         self.nodes = 0
+        self.depth = 0
 
     def document(self, node: yaml.Node) -> tuple[Document, list[Diagnostic]]:
         root: Node = Mapping({}, Span(self.path))
@@ -184,9 +224,8 @@ class _Composition:
         except _TooManyNodes:
             message = f"aliases expand this file to more than {MAX_NODES:,} values"
             self.diagnostics.append(Diagnostic("BF104", message, Span(self.path), "repeat less through `*aliases`"))
-        except RecursionError:
-            message = "values are nested too deeply, or an alias contains itself"
-            self.diagnostics.append(Diagnostic("BF104", message, Span(self.path)))
+        except _TooDeep as exc:
+            self.diagnostics.append(_nesting(exc.args[0]))
         if not isinstance(root, Mapping):
             message = "the file has to be a mapping: `project: my-app`, then `primitives:`, `routes:`, `consumers:`"
             self.diagnostics.append(Diagnostic("BF103", message, root.span))
@@ -194,14 +233,26 @@ class _Composition:
         return Document(self.path, root, self.lines), self.diagnostics
 
     def convert(self, node: yaml.Node) -> Node:
+        with self.counted(node):
+            if not node.tag.startswith(_STANDARD_TAG):
+                message = f'the tag "{node.tag}" means nothing here'
+                self.diagnostics.append(Diagnostic("BF101", message, self.span(node), "remove it"))
+            if isinstance(node, yaml.MappingNode):
+                return self.mapping(node)
+            if isinstance(node, yaml.SequenceNode):
+                return Sequence(tuple(self.convert(item) for item in node.value), self.span(node))
+            return self.scalar(node)
+
+    @contextmanager
+    def counted(self, node: yaml.Node) -> Iterator[None]:
         self.nodes += 1
+        self.depth += 1
         if self.nodes > MAX_NODES:
             raise _TooManyNodes
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node)
-        if isinstance(node, yaml.SequenceNode):
-            return Sequence(tuple(self.convert(item) for item in node.value), self.span(node))
-        return self.scalar(node)
+        if self.depth > MAX_DEPTH:
+            raise _TooDeep(self.span(node))
+        yield
+        self.depth -= 1
 
     def scalar(self, node: Any) -> Scalar:
         is_plain = not node.style
@@ -212,7 +263,7 @@ class _Composition:
     def has_tag(self, node: yaml.Node) -> bool:
         """Whether the user wrote `!!str` before it (PyYAML gives plain text the same tag)."""
         line = self.lines[node.start_mark.line] if node.start_mark.line < len(self.lines) else ""
-        return "!!str" in line[: node.start_mark.column + 6]
+        return "!!str" in line[node.start_mark.column : node.end_mark.column]
 
     def mapping(self, node: yaml.MappingNode) -> Mapping:
         pairs: dict[str, Pair] = {}
@@ -239,8 +290,9 @@ class _Composition:
         """What `<<: *anchor` (or a list of them) brings in; keys beside it win."""
         if isinstance(node, yaml.SequenceNode):
             merged: dict[str, Pair] = {}
-            for item in node.value:
-                merged = {**self.merge(item), **merged}
+            with self.counted(node):
+                for item in node.value:
+                    merged = {**self.merge(item), **merged}
             return merged
         value = self.convert(node)
         if isinstance(value, Mapping):
@@ -261,11 +313,22 @@ class _TooManyNodes(Exception):
     pass
 
 
+class _TooDeep(Exception):
+    pass
+
+
 def _syntax_error(exc: yaml.YAMLError, text: str, path: str) -> Diagnostic:
     mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
     problem = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or exc)
     if mark is None:
         return Diagnostic("BF101", f"this is no valid YAML: {problem}", Span(path))
+    opening = getattr(exc, "context_mark", None)
+    if opening and (
+        "end of stream" in problem
+        or "could not find expected ':'" in problem
+        or ("expected ',' or" in problem and opening.line < mark.line)
+    ):
+        mark = opening
     line, column = mark.line + 1, mark.column + 1
     lines = text.splitlines()
     content = lines[mark.line] if mark.line < len(lines) else ""
@@ -284,7 +347,7 @@ def _plain_words(problem: str, line: str) -> tuple[str, str]:
         return "a second `: ` on one line, or a line that is indented wrongly", "put quotes around text that holds `: `"
     if "could not find expected ':'" in problem:
         return "this key has no `:` behind it", "write `key: value`"
-    if "did not find expected key" in problem or "did not find expected '-'" in problem:
+    if any(f"did not find expected {what}" in problem for what in ("key", "'-'", "<document start>")):
         return "this line does not fit the ones above it", "check its indentation and the quotes before it"
     if "undefined alias" in problem:
         return "this alias has no anchor above it", "define it first with `&name`"
@@ -292,8 +355,20 @@ def _plain_words(problem: str, line: str) -> tuple[str, str]:
         return "a quoted text, a list `[` or a mapping `{` is not closed", "close it"
     if "did not find expected ',' or" in problem:
         return "this list or mapping lacks a comma or its closing bracket", "add `,`, `]` or `}`"
+    if "expected alphabetic" in problem:
+        return "`*` and `&` begin an alias or an anchor, and no name follows", "put quotes around the text"
+    if "incompatible YAML" in problem or "directive" in problem:
+        return "this `%` line is not understood", "remove it"
+    if "unknown escape" in problem:
+        return "a backslash in double quotes escapes the character behind it", "write two, or use single quotes"
+    if "expected node content" in problem or "unexpected ':'" in problem:
+        return "a value is missing here, or a text begins with a sign of YAML's", "write one, or quote the text"
+    if "comment or line break" in problem:
+        return "something follows `|` or `>` on its line", "begin the text on the next line"
+    if "undefined tag handle" in problem or "tag" in problem:
+        return "this tag means nothing here", "remove it, or put quotes around the text"
     if "cannot start any token" in problem:
         return "YAML keeps this character for itself", "put quotes around the text"
-    if "expected a single document" in problem:
+    if "another document" in problem:
         return "the file holds more than one YAML document", "remove the `---` and what comes behind it"
     return f"this is no valid YAML: {problem}", ""

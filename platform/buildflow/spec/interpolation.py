@@ -55,30 +55,49 @@ def _interpolate(node: Node, scope: Scope, found: list[Diagnostic]) -> Node:
 
 def _scalar(node: Scalar, scope: Scope, found: list[Diagnostic]) -> Scalar:
     text = str(node.value)
-    unknown = False
 
     def put_in(match: re.Match[str]) -> str:
-        nonlocal unknown
         if match[0] == "$${":
             return "$${"  # kept escaped until the process that uses the text resolves it
         if match[1] is None:
-            found.append(Diagnostic("BF120", "`${` is not closed", node.span, "write `${...}`, or `$${` for the text"))
+            found.append(_unclosed(text[match.end() :], node.span))
             return match[0]
         value = _resolve(match[1].strip(), scope, node.span, found)
-        if value is None:
-            unknown = True
-            return match[0]
-        return str(value).replace("${", "$${")
+        return match[0] if value is None else str(value)
 
     result = _TOKEN.sub(put_in, text)
-    return replace(node, value=result, interpolated=True, unknown=unknown)
+    return replace(node, value=result, interpolated=True, unknown=any(m[0] != "$${" for m in _TOKEN.finditer(result)))
+
+
+def unescaped(node: Node) -> Node:
+    """`$${` as `${` in every text that no process will resolve again."""
+    if isinstance(node, document.Mapping):
+        pairs = {key: document.Pair(pair.key, unescaped(pair.value)) for key, pair in node.pairs.items()}
+        return document.Mapping(pairs, node.span)
+    if isinstance(node, document.Sequence):
+        return document.Sequence(tuple(unescaped(item) for item in node.items), node.span)
+    if isinstance(node.value, str) and node.interpolated and not node.unknown:
+        return replace(node, value=node.value.replace("$${", "${"))
+    return node
+
+
+def _unclosed(rest: str, span: Span) -> Diagnostic:
+    if "}" in rest:
+        return Diagnostic("BF120", "`${...}` holds another brace", span, "name the inner part below `variables:`")
+    return Diagnostic("BF120", "`${` is not closed", span, "write `${...}`, or `$${` for the text")
+
+
+def escape(text: str) -> str:
+    """Text that means itself, though it may look like a reference."""
+    return text.replace("${", "$${")
 
 
 def _resolve(expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
     root, _, rest = expression.partition(".")
-    resolver = _RESOLVERS.get(root.partition(":")[0])
+    resolver = _RESOLVERS.get(root)
     if resolver is None:
-        hint = did_you_mean(root, _ROOTS)
+        name, has_default, _ = root.partition(":-")
+        hint = "only env takes a default" if has_default and name in _ROOTS else did_you_mean(name, _ROOTS)
         found.append(Diagnostic("BF123", f"`${{{expression}}}` refers to nothing", span, hint))
         return None
     return resolver(rest, expression, scope, span, found)
@@ -94,20 +113,19 @@ def _env(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagn
         found.append(Diagnostic("BF120", message, span, "write `${env.NAME}` or `${env.NAME:-default}`"))
         return None
     value = scope.environment.get(name)
-    if value:
-        return value
+    if value or (value is not None and not has_default):
+        return escape(value)
     if has_default:
         return default
-    if value is None and not scope.lenient:
+    if not scope.lenient:
         hint = f"export {name}=..., or give a default: ${{env.{name}:-value}}"
         found.append(Diagnostic("BF121", f"the environment variable {name} is not set", span, hint))
-    return value
+    return None
 
 
 def _var(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
     if rest in scope.variables:
-        value = scope.variables[rest]
-        return _as_text(value)
+        return _as_text(scope.variables[rest], expression, span, found)
     hint = did_you_mean(rest, scope.variables, f"declare it below `variables:`, or pass --set var.{rest}=...")
     found.append(Diagnostic("BF122", f'there is no variable "{rest}"', span, hint))
     return None
@@ -131,8 +149,7 @@ def _stack(rest: str, expression: str, scope: Scope, span: Span, found: list[Dia
                 found.append(Diagnostic("BF123", message, span, did_you_mean(part, _keys(value))))
             return None
         value = value[part]
-    text = _as_text(value)
-    return None if "${" in text else text
+    return _as_text(value, expression, span, found)
 
 
 def _keys(value: Any) -> list[str]:
@@ -146,7 +163,12 @@ def _later(rest: str, expression: str, scope: Scope, span: Span, found: list[Dia
     return None
 
 
-def _as_text(value: Any) -> str:
+def _as_text(value: Any, expression: str, span: Span, found: list[Diagnostic]) -> str | None:
+    if isinstance(value, dict | list):
+        what = "a mapping" if isinstance(value, dict) else "a list"
+        message = f"`${{{expression}}}` is {what}, which cannot stand in a text"
+        found.append(Diagnostic("BF120", message, span, "name one of its values"))
+        return None
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from buildflow.spec.units import Duration, Size
 
+STACK_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 PROJECT_NAME = r"^[a-z][a-z0-9-]{0,62}$"
-ROUTE = r"^(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS|WS) /[^\s]*$"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "WS")
+ROUTE = rf"^({'|'.join(METHODS)}) /[^\s]*$"
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 HANDLER = r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*$"
 

@@ -1,0 +1,4 @@
+def two(): ...
+
+def index(:
+    return 1
