@@ -25,7 +25,14 @@ from buildflow.ir.columns import Column
 from buildflow.primitives.base import Entry
 from buildflow.primitives.table.duckdb_columns import definition
 from buildflow.primitives.table.duckdb_file import LINGER, database
-from buildflow.primitives.table.duckdb_table import DuckDBSink, DuckDBTable, Location, prepare_markers
+from buildflow.primitives.table.duckdb_table import (
+    MARKERS,
+    DuckDBSink,
+    DuckDBTable,
+    Location,
+    marker_key,
+    prepare_markers,
+)
 
 COLUMNS = (
     Column(name="id", kind="string"),
@@ -102,10 +109,10 @@ def contention(location: Location) -> dict[str, float]:
 def commit_among_a_million(location: Location) -> float:
     """Milliseconds for one commit of 500 rows, the file being opened for it."""
     fill = (
-        f"INSERT INTO _buildflow.elements SELECT '{location.sql}', 'bench', replace(uuid()::VARCHAR, '-', ''), "
-        f"now() FROM range({IDS})"
+        f"INSERT INTO {MARKERS} SELECT t, w, id, now(), {marker_key('t', 'w', 'id')} FROM (SELECT ? AS t, "
+        f"'bench' AS w, replace(uuid()::VARCHAR, '-', '') AS id FROM range({IDS}))"
     )
-    database(location.path).write(lambda c: c.execute(fill))
+    database(location.path).write(lambda c: c.execute(fill, [location.sql]))
     sink = DuckDBSink(location, COLUMNS)
     sink.commit("bench", entries(1))
     taken = []

@@ -6,23 +6,34 @@ gc.set_threshold(200_000)  # a short command ends before collecting garbage pays
 
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
 
 from buildflow import __version__
-from buildflow.cli import apply, check, config, destroy, dlq, graph, plan, query, run, schema, send, status
 from buildflow.cli.terminal import EXIT_MISTAKE, fail, say
 from buildflow.errors import BuildflowError
 
-app = typer.Typer(
-    name="platform",
-    help="A backend declared in one file.\n\n"
-    "Edit buildflow.yaml, `platform check` it, `platform apply` what it stores, `platform run` it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+PROJECT, INFRASTRUCTURE, RUN_TIME, DATA = "The project", "Infrastructure", "Run time", "What it holds"
+COMMANDS = {
+    "check": ("check:check", PROJECT),
+    "config": ("config:config", PROJECT),
+    "schema": ("schema:schema", PROJECT),
+    "graph": ("graph:graph", PROJECT),
+    "plan": ("plan:plan", INFRASTRUCTURE),
+    "apply": ("apply:apply", INFRASTRUCTURE),
+    "destroy": ("destroy:destroy", INFRASTRUCTURE),
+    "run": ("run:run", RUN_TIME),
+    "gateway": ("run:gateway", RUN_TIME),
+    "worker": ("run:worker", RUN_TIME),
+    "watcher": ("run:watcher", RUN_TIME),
+    "status": ("status:status", RUN_TIME),
+    "send": ("send:send", DATA),
+    "query": ("query:query", DATA),
+    "dlq": ("dlq:app", DATA),
+}
+"""Each command: its module and name in this folder, and the panel of the help that shows it."""
 
 
 def _version(wanted: bool) -> None:
@@ -31,41 +42,54 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Options of the program itself."""
 
 
-PROJECT, DATA = "The project", "What it holds"
-app.command("check", rich_help_panel=PROJECT)(check.check)
-app.command("config", rich_help_panel=PROJECT)(config.config)
-app.command("schema", rich_help_panel=PROJECT)(schema.schema)
-app.command("graph", rich_help_panel=PROJECT)(graph.graph)
-app.command("plan", rich_help_panel="Infrastructure")(plan.plan)
-app.command("apply", rich_help_panel="Infrastructure")(apply.apply)
-app.command("destroy", rich_help_panel="Infrastructure")(destroy.destroy)
-app.command("run", rich_help_panel="Run time")(run.run)
-app.command("gateway", rich_help_panel="Run time")(run.gateway)
-app.command("worker", rich_help_panel="Run time")(run.worker)
-app.command("watcher", rich_help_panel="Run time")(run.watcher)
-app.command("status", rich_help_panel="Run time")(status.status)
-app.command("send", rich_help_panel=DATA)(send.send)
-app.command("query", rich_help_panel=DATA)(query.query)
-app.add_typer(dlq.app, name="dlq", rich_help_panel=DATA)
+def program(only: str | None = None) -> typer.Typer:
+    """The program with all its commands, or with one: a command that is not asked for is not imported."""
+    made = typer.Typer(
+        name="platform",
+        help="A backend declared in one file.\n\n"
+        "Edit buildflow.yaml, `platform check` it, `platform apply` what it stores, `platform run` it.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_options)
+    for name in (only,) if only in COMMANDS else COMMANDS:
+        place, panel = COMMANDS[name]
+        module, _, attribute = place.partition(":")
+        found = getattr(import_module(f"buildflow.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            made.add_typer(found, name=name, rich_help_panel=panel)
+        else:
+            made.command(name, rich_help_panel=panel)(found)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    """`app`: the whole program, for whoever looks at its commands."""
+    if name == "app":
+        return program()
+    raise AttributeError(name)
 
 
 def main() -> None:
     """Run the program; exit codes: 0 fine, 1 a mistake or a failure, 2 wrong usage, 3 changes, 4 declined."""
     sys.path.insert(0, os.getcwd())
     try:
-        app()
+        program(next((word for word in sys.argv[1:] if not word.startswith("-")), None))()
     except BuildflowError as exc:
         fail(exc)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_MISTAKE)
+    except OSError as exc:  # a full disk, a folder that may not be written: the world's failures too
+        fail(BuildflowError(str(exc)))
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)

@@ -71,6 +71,8 @@ _MAPPINGS = {
 _TRANSPARENT = {"typing.Annotated", "typing_extensions.Annotated", "typing.Required", "typing.NotRequired",
                 "typing.Final", "typing.ReadOnly"}  # fmt: skip
 _RECORDS = {"pydantic.BaseModel", "typing.NamedTuple", "typing.TypedDict", "typing_extensions.TypedDict"}
+_OPAQUE = {"fastapi", "starlette", "collections", "_collections_abc"}
+"""Packages whose classes are never rows or elements: known by name, not worth reading."""
 _MAX_DEPTH = 12
 _UNREAD = ast.Pass(lineno=1, col_offset=0)
 """Stands for a definition whose source is not there to be read."""
@@ -233,7 +235,7 @@ class Sources:
     def _dotted(self, name: str, depth: int = 0) -> tuple[Module, ast.stmt] | None:
         """The definition of `package.module.Name`."""
         parent, _, last = name.rpartition(".")
-        if not parent:
+        if not parent or name.partition(".")[0] in _OPAQUE:
             return None
         module = self.module(parent)
         if isinstance(module, Module):

@@ -13,9 +13,10 @@ import functools
 import inspect
 import json
 import logging
+import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from buildflow import __version__
@@ -31,6 +33,7 @@ from buildflow.ir.runtime import Injection, RoutePlan, RuntimePlan
 from buildflow.primitives.base import Entry, flatten
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.dependencies import Container, enter
+from buildflow.runtime.fast_routes import FastRoutes
 from buildflow.runtime.functions import load, load_handler
 from buildflow.runtime.process import Heartbeat, Notify, in_words, read_plan, set_up_logging
 
@@ -53,7 +56,8 @@ class Gateway:
         self.connections = connections
         self.container = container
         self.notify = notify
-        self.app: FastAPI | None = None
+        self._app: FastAPI | None = None
+        self._routes: FastRoutes | None = None
         self.error = ""
         self.requests = 0
         self.active = 0
@@ -61,6 +65,16 @@ class Gateway:
         self._limit = plan.options.max_concurrent_requests
         self._size = plan.options.max_request_size
         self._lifespan: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
+
+    @property
+    def app(self) -> FastAPI | None:
+        """The app, once there is one; setting it opens the gateway."""
+        return self._app
+
+    @app.setter
+    def app(self, app: FastAPI) -> None:
+        self._routes = FastRoutes(app)
+        self._app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -70,8 +84,8 @@ class Gateway:
         if scope["path"].startswith("/_platform/"):
             await self._platform(scope, receive, send)
             return
-        app = self.app
-        if app is None:
+        app, routes = self._app, self._routes
+        if app is None or routes is None:
             await _answer(send, scope, 503, self.error or "the gateway is starting", retry_after=2)
             return
         if kind != "http":
@@ -84,44 +98,35 @@ class Gateway:
         self.requests += 1
         self.active += 1
         try:
-            if scope["method"] in ("GET", "HEAD", "DELETE", "OPTIONS"):
-                await app(scope, receive, send)
+            length = _body_length(scope["headers"])
+            if length is None:
+                await routes(scope, self._counted(receive), send)
+            elif length <= self._size:
+                await routes(scope, receive, send)
             else:
-                await self._limited(app, scope, receive, send)
+                await self._drain(receive)
+                await _answer(send, scope, 413, self._too_large())
         finally:
             self.active -= 1
 
-    async def _limited(self, app: FastAPI, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """A request with a body: larger than `max_request_size` is 413, whether it says its length or not."""
-        length = next((v for k, v in scope["headers"] if k == b"content-length"), None)
-        words = f"the request is larger than {self._size:,} bytes"
-        if length is not None and length.isdigit() and int(length) > self._size:
-            await self._drain(receive)
-            await _answer(send, scope, 413, words)
-            return
+    def _too_large(self) -> str:
+        return f"the request is larger than {self._size:,} bytes"
+
+    def _counted(self, receive: Receive) -> Receive:
+        """Where a body of unknown length ends: past `max_request_size` reading it is an answer of 413."""
         seen = 0
-        started = False
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > self._size:
-                    raise _TooLarge
+            seen += len(message.get("body", b""))
+            if seen > self._size:
+                if message.get("more_body"):
+                    await self._drain(receive)
+                raise HTTPException(413, self._too_large())
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await app(scope, counted if length is None else receive, noted if length is None else send)
-        except _TooLarge:
-            if not started:
-                await self._drain(receive)
-                await _answer(send, scope, 413, words)
+        return counted
 
     async def _drain(self, receive: Receive) -> None:
         """Read a body that will be refused, so that the client gets to read why instead of a reset connection."""
@@ -199,8 +204,15 @@ class Gateway:
         return {"state": state, "error": self.error, "requests": self.requests, "active": self.active}
 
 
-class _TooLarge(Exception):
-    pass
+def _body_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """The bytes of a request's body as its headers say; None when they do not (a chunked one)."""
+    length: int | None = 0
+    for name, value in headers:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else None
+    return length
 
 
 async def _answer(
@@ -416,16 +428,17 @@ def main() -> None:
         gateway,
         host=arguments.host,
         port=arguments.port,
-        fd=arguments.fd,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
         lifespan="on",
     )
+    # not uvicorn's own `fd`: it takes the socket for a unix one, so that TCP_NODELAY stays off and answers wait 40 ms
+    sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
     started = time.monotonic()
     try:
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(sockets)
     finally:
         heartbeat.stop()
         connections.close()

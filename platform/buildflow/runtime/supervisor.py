@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -231,9 +232,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as exc:
         listening.close()
-        raise PortInUse(
-            f"port {port} of {host} is in use", hint=f"end what uses it, or choose: --port {port + 1}"
-        ) from exc
+        if exc.errno == errno.EADDRINUSE:
+            words = f"port {port} of {host} is in use"
+            raise PortInUse(words, hint="end what uses it, or choose another: --port 0 picks a free one") from exc
+        raise BuildflowError(f"cannot listen on port {port} of {host}: {exc.strerror}") from exc
     listening.listen(2048)
     return listening
 
