@@ -134,7 +134,7 @@ class App:
                 elements = source.lease(plan.batch.size)
                 if not elements:
                     source.wait(0.1)
-                for group, bury in groups_of(elements, plan.retry):
+                for group, bury in groups_of(elements, plan):
                     reason = died_words(group[0], "") if bury else ""
                     settle(source, group, loop.run(runner.run(group, bury=reason)))
 

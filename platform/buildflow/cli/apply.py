@@ -48,8 +48,7 @@ def apply_changes(
             elif not quiet:
                 say(f"{styled('✓', 'green')} nothing to do: stack {result.stack} is as declared")
             return
-        if not as_json:
-            (say if quiet else put)("\n".join(tree(changes)))
+        (say if quiet or as_json else put)("\n".join(tree(changes)))
         provision.refuse_data_loss(changes, destroying=False, allow_data_loss=allow_data_loss)
         agree(QUESTION, yes=yes, ask=result.declaration.options.require_confirmation)
         provision.apply(changes, folder, session, lambda c: say(f"  {_PAST[c.verb]} {c.label} {c.id}"))

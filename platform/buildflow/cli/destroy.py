@@ -1,6 +1,8 @@
 """`platform destroy`: delete what apply created."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from buildflow.cli.apply import YesOption, agree
 from buildflow.cli.plan import changes_json, tree
@@ -36,12 +38,22 @@ def destroy(
             else:
                 say(f"{styled('✓', 'green')} nothing to destroy: stack {result.stack} holds nothing")
             return
-        if not as_json:
-            put("\n".join(tree(changes)))
+        (say if as_json else put)("\n".join([*tree(changes), *_dead_letters(connections)]))
         provision.refuse_data_loss(changes, destroying=True, allow_data_loss=False)
         question = "Would you like to destroy these resources?"
         agree(question, yes=yes, ask=result.declaration.options.require_confirmation)
         provision.apply(changes, folder, session, lambda c: say(f"  deleted {c.label} {c.id}"))
+        provision.clear(connections.state(), connections.namespace)
         if as_json:
             put_json(changes_json(changes))
         say(f"{styled('✓', 'green')} Resources destroyed.")
+
+
+def _dead_letters(connections: Any) -> list[str]:
+    """What the stack's own store holds for consumers that name no table; it goes with the stack."""
+    from buildflow.runtime.dead_letters import open_dead_letters
+
+    own = [c for c in connections.plan.consumers if c.dead_letter is None]
+    found = {c.key: len(open_dead_letters(c, connections).all()) for c in own}
+    lines = [f"    {styled('DATA LOSS', 'red', 'bold', to=sys.stdout)}: {n} of {key}" for key, n in found.items() if n]
+    return ["Dead letters to destroy:", *lines] if lines else []

@@ -101,7 +101,8 @@ def _letters(consumer: str, connections: Any) -> list[DeadLetter]:
 
 
 def _one(id: str, letters: list[DeadLetter]) -> DeadLetter:
-    found = [letter for letter in letters if letter.id.startswith(id)]
+    exact = [letter for letter in letters if letter.id == id]
+    found = exact or [letter for letter in letters if letter.id.startswith(id)]
     if len(found) != 1:
         words = f'no dead letter begins with "{id}"' if not found else f'"{id}" is the beginning of {len(found)} ids'
         raise UnknownName(words, hint="platform dlq ls shows them")

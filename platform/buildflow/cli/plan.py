@@ -73,9 +73,9 @@ def _types(changes: list[ResourceChange]) -> list[str]:
         lines.append(f"{'└' if last_type else '├'}── {label}")
         bar = "    " if last_type else "│   "
         for change in (c for c in changes if c.label == label):
-            lines.append(f"{bar}└── {change.id}")
-            for field in change.fields:
-                lines.append(f"{bar}    {field}")
+            lines.append(f"{bar}└── {change.id}")  # the original draws every item like a last one
+            details = list(change.fields)
             if change.loses:
-                lines.append(f"{bar}    {styled('DATA LOSS', 'red', 'bold', to=sys.stdout)}: {change.loses}")
+                details.append(f"{styled('DATA LOSS', 'red', 'bold', to=sys.stdout)}: {change.loses}")
+            lines += [f"{bar}    {detail}" for detail in details]
     return lines

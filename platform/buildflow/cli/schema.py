@@ -19,6 +19,9 @@ def schema(
     if out is None:
         put(text)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text + "\n")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n")
+    except OSError as exc:
+        raise typer.BadParameter(f"{out} cannot be written: {exc.strerror}", param_hint="--out") from exc
     say(f"wrote {out}")

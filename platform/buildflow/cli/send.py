@@ -35,8 +35,9 @@ def send(
         raise UnknownName(f'there is no source "{source}"', hint=did_you_mean(source, sources))
     with connected(result) as connections:
         target = connections.source(source)
-        bodies = (m.encode() for m in messages) if messages else (b.rstrip(b"\n") for b in sys.stdin.buffer)
-        ids = [target.send(body, {}) for body in bodies if body]
+        lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
+        bodies = (m.encode() for m in messages) if messages else filter(None, lines)
+        ids = [target.send(body, {}) for body in bodies]
     if as_json:
         put_json([{"id": id} for id in ids])
         return

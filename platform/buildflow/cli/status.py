@@ -24,7 +24,8 @@ def status(
         put_json(found)
         return
     if found["processes"]:
-        table([{k: p.get(k) for k in ("kind", "pool", "pid", "state", "error")} for p in found["processes"]])
+        columns = ("kind", "pool", "pid", "state", "error")
+        table([{k: " ".join(str(p.get(k) or "").split()) for k in columns} for p in found["processes"]])
     else:
         say(f"stack {result.stack} is not running; start it with {styled('platform run', 'bold')}")
     if found["consumers"]:
@@ -34,11 +35,13 @@ def status(
 
 def collect(plan: RuntimePlan, connections: Any) -> dict[str, Any]:
     """The processes that beat, and each consumer's figures, as data."""
+    from buildflow.providers.redis_client import spoken
     from buildflow.runtime.dead_letters import open_dead_letters
 
-    state = connections.state()
-    keys = sorted(state.scan_iter(f"{connections.namespace}:process:*"))
-    processes = [json.loads(value) for value in (state.mget(keys) if keys else []) if value]
+    with spoken():
+        state = connections.state()
+        keys = sorted(state.scan_iter(f"{connections.namespace}:process:*"))
+        processes = [json.loads(value) for value in (state.mget(keys) if keys else []) if value]
     consumers = []
     for consumer in plan.consumers:
         source = connections.source(consumer.source)

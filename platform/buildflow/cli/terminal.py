@@ -111,6 +111,14 @@ def confirm(question: str) -> bool:
             return False
 
 
+BRIEF = 300
+"""Characters of a value in a table, at most: JSON and CSV hold it whole."""
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= BRIEF else f"{text[: BRIEF - 1]}…"
+
+
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Rows for a reader, to stdout."""
     from rich.console import Console
@@ -121,6 +129,6 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) 
     for name in names:
         shown.add_column(name, overflow="fold")
     for row in rows:
-        shown.add_row(*("" if row.get(n) is None else str(row.get(n)) for n in names))
+        shown.add_row(*("" if row.get(n) is None else _brief(str(row.get(n))) for n in names))
     width = None if sys.stdout.isatty() else 160
     Console(file=sys.stdout, width=width, highlight=False).print(shown)

@@ -8,6 +8,7 @@ from buildflow.errors import BuildflowError, DataLossRefused, ResourceFailed
 from buildflow.ir.changes import ChangeSet, ResourceChange
 from buildflow.ir.graph import Resource
 from buildflow.primitives.registry import driver
+from buildflow.providers.redis_client import spoken
 from buildflow.provision import state as states
 from buildflow.provision.state import State
 
@@ -95,3 +96,11 @@ def bound_resources(resources: Iterator[Resource] | tuple[Resource, ...], state:
         r.model_copy(update={"outputs": state.resources[r.key].outputs}) if r.key in state.resources else r
         for r in resources
     )
+
+
+def clear(redis: Any, namespace: str) -> None:
+    """Remove what running left in the Redis of a destroyed stack: heartbeats, dead letters, Celery's own keys."""
+    with spoken():
+        keys = list(redis.scan_iter(f"{namespace}:*"))
+        if keys:
+            redis.delete(*keys)

@@ -12,8 +12,9 @@ from buildflow.provision.state import State
 def diff(graph: ResourceGraph, state: State, session: Any) -> ChangeSet:
     """Every change that brings `state` to `graph`: creates and changes in dependency order, deletes before them in
     the reverse one."""
-    changes = [c for r in graph.resources if (c := _change(r, state.resources.get(r.key), session))]
-    gone = [r for key, r in state.resources.items() if key not in graph]
+    gone = [r for key, r in state.resources.items() if key not in graph or not _same_kind(r, graph[key])]
+    kept = {key: r for key, r in state.resources.items() if r not in gone}
+    changes = [c for r in graph.resources if (c := _change(r, kept.get(r.key), session))]
     deletes = [_delete(r, session) for r in reversed(gone)]
     return ChangeSet(project=graph.project, stack=graph.stack, changes=(*deletes, *changes))
 
@@ -28,6 +29,11 @@ def unapplied(graph: ResourceGraph, state: State) -> list[str]:
     """The keys whose declaration is not what is recorded, without asking any driver."""
     keys = [r.key for r in graph.resources if _declared(r) != _declared(state.resources.get(r.key))]
     return keys + [key for key in state.resources if key not in graph]
+
+
+def _same_kind(old: Resource, new: Resource) -> bool:
+    """Whether one driver can bring old to new; else the one is deleted and the other created."""
+    return (old.type, old.provider) == (new.type, new.provider)
 
 
 def _declared(resource: Resource | None) -> Resource | None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from buildflow.ir.runtime import ConsumerPlan
 from buildflow.primitives.base import Element, Entry
+from buildflow.providers.redis_client import spoken
 from buildflow.runtime.connections import Connections
 from buildflow.types import DeadLetter
 
@@ -65,15 +66,18 @@ class RedisDeadLetters:
 
     def put(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
-            self.connections.state().hset(self.key, mapping={_name(x): _dump(x) for x in letters})
+            with spoken():
+                self.connections.state().hset(self.key, mapping={_name(x): _dump(x) for x in letters})
 
     def all(self) -> list[DeadLetter]:
-        found = [_load(text) for text in self.connections.state().hvals(self.key)]
+        with spoken():
+            found = [_load(text) for text in self.connections.state().hvals(self.key)]
         return sorted(found, key=lambda letter: letter.dead_at)
 
     def forget(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
-            self.connections.state().hdel(self.key, *(_name(x) for x in letters))
+            with spoken():
+                self.connections.state().hdel(self.key, *(_name(x) for x in letters))
 
 
 class TableDeadLetters:
@@ -93,16 +97,21 @@ class TableDeadLetters:
             self.connections.sink(self.table).commit(f"dead:{self.consumer.key}", entries)
 
     def all(self) -> list[DeadLetter]:
+        resource = self.connections.plan.resource(self.table)
+        if resource.managed and not resource.outputs:
+            return []  # it was not applied yet
         rows = self.connections.handle(self.table).rows(
             where="consumer = ?", parameters=[self.consumer.key], order_by="dead_at"
         )
-        replayed = {name.decode() for name in self.connections.state().smembers(self.replayed)}
+        with spoken():
+            replayed = {name.decode() for name in self.connections.state().smembers(self.replayed)}
         letters = [DeadLetter(**row) for row in rows]
         return [letter for letter in letters if _name(letter) not in replayed]
 
     def forget(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
-            self.connections.state().sadd(self.replayed, *(_name(x) for x in letters))
+            with spoken():
+                self.connections.state().sadd(self.replayed, *(_name(x) for x in letters))
 
 
 def replay(consumer: ConsumerPlan, connections: Connections, letters: Sequence[DeadLetter]) -> int:

@@ -13,13 +13,14 @@ import inspect
 import json
 import random
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -100,7 +101,7 @@ class ConsumerRunner:
         work = _Work(self, elements, report)
         if bury:
             for index in range(len(elements)):
-                work.fail(index, _Failure(bury, "", dead=True))
+                work.give_up(index, bury)
         elif self.batched:
             await self._run_batch(work)
         else:
@@ -113,41 +114,40 @@ class ConsumerRunner:
         return report
 
     async def _run_one(self, work: "_Work", index: int) -> None:
-        element = work.elements[index]
         try:
-            value = self._decode(element)
-            rows = await self._call(value)
+            value = self._decode(work.elements[index])
         except Exception as exc:
-            work.fail(index, self._failure(exc, element))
+            work.fail(index, exc)
         else:
-            work.add(Entry(element.id, rows), [index])
+            await self._call_alone(work, index, value)
 
     async def _run_batch(self, work: "_Work") -> None:
-        """All elements in one call; when it fails, each alone, so that only the culprit goes on failing."""
+        """All elements in one call and one commit; when either fails, each alone, so that only the culprit goes on
+        failing."""
         values: dict[int, Any] = {}
         for index, element in enumerate(work.elements):
             try:
                 values[index] = self._decode(element)
-            except Undecodable as exc:
-                work.fail(index, self._failure(exc, element))
+            except Exception as exc:
+                work.fail(index, exc)
         if not values:
             return
         try:
-            rows = await self._call(list(values.values()))
+            work.commit_batch(list(values), await self._call(list(values.values())))
         except Exception as exc:
             if len(values) == 1:
-                index = next(iter(values))
-                work.fail(index, self._failure(exc, work.elements[index]))
+                work.fail(next(iter(values)), exc)
                 return
             for index, value in values.items():
-                try:
-                    alone = await self._call([value])
-                except Exception as single:
-                    work.fail(index, self._failure(single, work.elements[index]))
-                else:
-                    work.add(Entry(work.elements[index].id, alone), [index])
-            return
-        work.add_batch([(work.elements[i].id, i) for i in values], rows)
+                await self._call_alone(work, index, [value])
+
+    async def _call_alone(self, work: "_Work", index: int, value: Any) -> None:
+        try:
+            rows = await self._call(value)
+        except Exception as exc:
+            work.fail(index, exc)
+        else:
+            work.pending.append((Entry(work.elements[index].id, rows), index))
 
     def _decode(self, element: Element) -> Any:
         try:
@@ -164,23 +164,27 @@ class ConsumerRunner:
             local: dict[str, Any] = {}
             for injection in self.short:
                 arguments[injection.parameter] = await self.container.value(injection, stack, local)
-            with _time_limit(self.plan.timeout, self.function):
-                returned = self.function(**arguments)
-                rows = [row async for row in _rows(returned, self.plan.timeout)]
+            rows = await _rows(self.function, arguments, self.plan.timeout)
         if self.plan.sink:
             sink = self.connections.sink(self.plan.sink)
             for row in rows:
                 sink.check(row)
         return rows
 
-    def _failure(self, exc: Exception, element: Element) -> _Failure:
+    def failure(self, exc: Exception, element: Element) -> _Failure:
         words = "".join(traceback.format_exception(exc))
-        error = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        error = in_one_line(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
         last = element.attempt >= self.plan.retry.attempts
         hopeless = isinstance(exc, (Undecodable, *self.retry_never)) or (
             bool(self.retry_only) and not isinstance(exc, self.retry_only)
         )
         return _Failure(error, words, last or hopeless, backoff(self.plan.retry, element.attempt))
+
+
+def in_one_line(text: str, limit: int = 500) -> str:
+    """For lists; the whole text is in the traceback."""
+    words = " ".join(text.split())
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"
 
 
 def backoff(retry: RetryPlan, attempt: int) -> float:
@@ -196,53 +200,54 @@ class _Work:
     runner: ConsumerRunner
     elements: Sequence[Element]
     report: Report
-    pending: list[tuple[Entry, list[int]]] = field(default_factory=list)
+    pending: list[tuple[Entry, int]] = field(default_factory=list)
     dead: list[tuple[int, DeadLetter]] = field(default_factory=list)
     committed_at: float = field(default_factory=time.monotonic)
 
-    def add(self, entry: Entry, indexes: list[int]) -> None:
-        self.pending.append((entry, indexes))
-
-    def add_batch(self, elements: list[tuple[str, int]], rows: list[Any]) -> None:
-        """A batch's rows go with its first element's id; the others' ids are recorded beside it."""
-        for position, (id, index) in enumerate(elements):
-            self.add(Entry(id, rows if position == 0 else ()), [index])
-
-    def fail(self, index: int, failure: _Failure) -> None:
-        self.report.failed += 1
-        self.report.error = failure.error
+    def fail(self, index: int, exc: Exception) -> None:
+        failure = self.runner.failure(exc, self.elements[index])
         if failure.dead:
-            element = self.elements[index]
-            self.dead.append((index, letter_of(self.runner.plan, element, failure.error, failure.traceback)))
+            self.give_up(index, failure.error, failure.traceback)
         else:
+            self.report.failed += 1
+            self.report.error = failure.error
             self.report.retry.append((index, failure.delay))
+
+    def give_up(self, index: int, error: str, traceback: str = "") -> None:
+        self.report.failed += 1
+        self.report.error = error
+        self.dead.append((index, letter_of(self.runner.plan, self.elements[index], error, traceback)))
 
     def commit_if_due(self) -> None:
         if self.pending and time.monotonic() - self.committed_at >= COMMIT_EVERY:
             self.commit()
 
     def commit(self) -> None:
+        """Commit what is pending; when that fails, each element alone."""
         pending, self.pending = self.pending, []
         self.committed_at = time.monotonic()
-        plan = self.runner.plan
         if not pending:
             return
-        if plan.sink is None:
-            self.report.done += [i for _, indexes in pending for i in indexes]
-            return
         try:
-            self.runner.connections.sink(plan.sink).commit(plan.key, [entry for entry, _ in pending])
+            self._store(pending)
         except Exception as exc:
-            if len(pending) > 1 and not self.runner.batched:
-                for one in pending:
-                    self.pending = [one]
-                    self.commit()
+            if len(pending) == 1:
+                self.fail(pending[0][1], exc)
                 return
-            for _, indexes in pending:
-                for index in indexes:
-                    self.fail(index, self.runner._failure(exc, self.elements[index]))
-        else:
-            self.report.done += [i for _, indexes in pending for i in indexes]
+            for one in pending:
+                self.pending = [one]
+                self.commit()
+
+    def commit_batch(self, indexes: list[int], rows: list[Any]) -> None:
+        """A batch's rows go with its first element's id; the others' ids are recorded beside it."""
+        first = indexes[0]
+        self._store([(Entry(self.elements[i].id, rows if i == first else ()), i) for i in indexes])
+
+    def _store(self, entries: list[tuple[Entry, int]]) -> None:
+        plan = self.runner.plan
+        if plan.sink is not None:
+            self.runner.connections.sink(plan.sink).commit(plan.key, [entry for entry, _ in entries])
+        self.report.done += [index for _, index in entries]
 
     def write_dead_letters(self) -> None:
         """A dead letter that cannot be written keeps its element at the source."""
@@ -259,35 +264,35 @@ class _Work:
             self.report.done += [i for i, _ in self.dead]
 
 
-async def _rows(returned: Any, timeout: float | None) -> AsyncIterator[Any]:
-    """Every form of a handler's answer as rows: a value, a list, a generator, and their async counterparts."""
-    if inspect.isawaitable(returned):
-        returned = await asyncio.wait_for(returned, timeout) if timeout else await returned
-    if inspect.isasyncgen(returned):
-        async with asyncio.timeout(timeout):
-            async for row in returned:
-                yield row
-    else:
-        for row in flatten(returned):
-            yield row
+async def _rows(function: Callable[..., Any], arguments: dict[str, Any], timeout: float | None) -> list[Any]:
+    """Call a handler and give its answer, of whatever form, as rows: a value, a list, a generator, and their async
+    counterparts. Celery's hard limit stands behind the timeout."""
+    with _alarm(timeout):
+        returned = function(**arguments)
+        if not inspect.isawaitable(returned) and not inspect.isasyncgen(returned):
+            return list(flatten(returned))
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            if inspect.isawaitable(returned):
+                returned = await returned
+            if inspect.isasyncgen(returned):
+                return [row async for row in returned]
+            return list(flatten(returned))
+    except TimeoutError as exc:
+        if not limit.expired():
+            raise
+        raise _too_slow(timeout) from exc
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float | None, function: Any) -> Iterator[None]:
-    """Stops a synchronous handler after `seconds`, by the alarm signal: the pool child's main thread runs it.
-    Asynchronous ones are stopped by their loop. Celery's hard limit stands behind both."""
-    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    if seconds is None or is_async or not _in_main_thread():
-        try:
-            yield
-        except TimeoutError as exc:
-            if seconds is None:
-                raise
-            raise ElementTimeout(f"stopped after its timeout of {seconds:g} s") from exc
+def _alarm(seconds: float | None) -> Iterator[None]:
+    """Stops synchronous code after `seconds` by the alarm signal: the pool child's main thread runs it."""
+    if seconds is None or not _in_main_thread():
+        yield
         return
 
     def stop(*_: Any) -> None:
-        raise ElementTimeout(f"stopped after its timeout of {seconds:g} s")
+        raise _too_slow(seconds)
 
     previous = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -296,6 +301,10 @@ def _time_limit(seconds: float | None, function: Any) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+def _too_slow(seconds: float | None) -> ElementTimeout:
+    return ElementTimeout(f"stopped after its timeout of {seconds:g} s")
 
 
 def _in_main_thread() -> bool:
@@ -330,8 +339,22 @@ def _body_decoder(annotation: Any) -> Callable[[bytes], Any]:
         return lambda body: body.decode("utf-8")
     if annotation is Any or annotation is dict:
         return json.loads
-    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    adapter: TypeAdapter[Any] = TypeAdapter(_readable(annotation))
     return adapter.validate_json
+
+
+def _readable(annotation: Any) -> Any:
+    """Before Python 3.12 pydantic reads the TypedDict of typing_extensions only: say it in that one."""
+    if sys.version_info >= (3, 12) or not is_typeddict(annotation):
+        return annotation
+    import typing_extensions
+
+    extensions: Any = typing_extensions
+    fields = {}
+    for name, hint in get_type_hints(annotation).items():
+        form = extensions.Required if name in annotation.__required_keys__ else extensions.NotRequired
+        fields[name] = form[_readable(hint)]
+    return extensions.TypedDict(annotation.__name__, fields)
 
 
 # the main process's part
@@ -353,16 +376,22 @@ def give_back(source: Source, elements: Sequence[Element], retry: RetryPlan) -> 
         source.release(element, delay=delay, alone=True)
 
 
-def groups_of(elements: Sequence[Element], retry: RetryPlan) -> Iterator[tuple[list[Element], bool]]:
-    """Leased elements as groups to run: suspects alone; those whose attempts are used up are to be buried."""
+def groups_of(elements: Sequence[Element], plan: ConsumerPlan) -> Iterator[tuple[list[Element], bool]]:
+    """Leased elements as groups to run, none larger than `batch.max_bytes` (a larger element goes alone): suspects
+    alone; those whose attempts are used up are to be buried."""
     together: list[Element] = []
+    size = 0
     for element in elements:
-        if element.attempt > retry.attempts:
+        if element.attempt > plan.retry.attempts:
             yield [element], True
         elif element.alone:
             yield [element], False
         else:
+            if together and size + len(element.body) > plan.batch.max_bytes:
+                yield together, False
+                together, size = [], 0
             together.append(element)
+            size += len(element.body)
     if together:
         yield together, False
 

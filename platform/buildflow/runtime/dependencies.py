@@ -7,7 +7,7 @@ A factory is a function, an async function, a class, a generator or a context ma
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from buildflow.errors import BuildflowError, DependencyFailed
@@ -47,12 +47,19 @@ class Container:
             plan = self.plans[key]
             if key not in self.values and plan.scope in scopes:
                 try:
-                    self.values[key] = await self.build(plan, self._stack, {}, threads=self.threads)
+                    self.values[key] = await self._build_whole(plan)
                 except BuildflowError as exc:
                     raise DependencyFailed(f'dependency "{key}": {exc}', hint=exc.hint) from exc
                 except Exception as exc:
                     words = f'dependency "{key}" ({plan.factory}) raised {type(exc).__name__}: {exc}'
                     raise DependencyFailed(words) from exc
+
+    async def _build_whole(self, plan: DependencyPlan) -> Any:
+        """One long-lived dependency; when it fails, what was built for it alone is closed before the next try."""
+        async with contextlib.AsyncExitStack() as stack:
+            value = await self.build(plan, stack, {}, threads=self.threads)
+            self._stack.push_async_callback(stack.pop_all().aclose)
+        return value
 
     async def close(self) -> None:
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
@@ -107,31 +114,42 @@ async def enter(
 ) -> Any:
     """Call a factory of any form and give its value; its clean-up goes onto `stack`."""
     if inspect.isasyncgenfunction(factory):
-        return await stack.enter_async_context(contextlib.asynccontextmanager(factory)(**arguments))
-    if inspect.iscoroutinefunction(factory):
-        return await _managed(await factory(**arguments), factory, stack)
-    if inspect.isgeneratorfunction(factory):
+        factory = contextlib.asynccontextmanager(factory)
+    elif inspect.isgeneratorfunction(factory):
         factory = contextlib.contextmanager(factory)
 
-    def call() -> Any:
+    def call() -> tuple[Any, Any]:
         made = factory(**arguments)
         if _is_manager(made, factory) and not hasattr(made, "__aenter__"):
             return made, made.__enter__()
-        return made, made
+        return None, made
 
-    made, value = await asyncio.to_thread(call) if threads else call()
-    if value is not made or (_is_manager(made, factory) and not hasattr(made, "__aenter__")):
-        stack.push(made.__exit__)
+    manager, value = await asyncio.to_thread(call) if threads else call()
+    if manager is not None:
+        stack.push(_leaving(manager))
         return value
-    if inspect.isawaitable(made) and not isinstance(made, asyncio.Future):
-        return await _managed(await made, factory, stack)
-    return await _managed(made, factory, stack)
+    if inspect.isawaitable(value) and not isinstance(value, asyncio.Future):
+        value = await value
+    if _is_manager(value, factory) and hasattr(value, "__aenter__"):
+        manager, value = value, await value.__aenter__()
+        stack.push_async_exit(_leaving_async(manager))
+    return value
 
 
-async def _managed(made: Any, factory: Any, stack: contextlib.AsyncExitStack) -> Any:
-    if _is_manager(made, factory) and hasattr(made, "__aenter__"):
-        return await stack.enter_async_context(made)
-    return made
+def _leaving(manager: Any) -> Callable[..., None]:
+    """A clean-up sees the failure that it comes after, and cannot hide it."""
+
+    def leave(*failure: Any) -> None:
+        manager.__exit__(*failure)
+
+    return leave
+
+
+def _leaving_async(manager: Any) -> Callable[..., Awaitable[None]]:
+    async def leave(*failure: Any) -> None:
+        await manager.__aexit__(*failure)
+
+    return leave
 
 
 def _is_manager(made: Any, factory: Any) -> bool:

@@ -22,7 +22,7 @@ import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,7 @@ class Lease:
     body: bytes
     report: Report | None = None
     reason: str = ""
+    has_credit: bool = False
     accepted: bool = False
     ended: bool = False
     content_type: str = "application/json"
@@ -260,15 +261,16 @@ class Leaser(threading.Thread):
         if not elements:
             self.source.wait(1.0)
             return
-        taken = True
-        for group, bury in groups_of(elements, self.plan.retry):
-            if not taken and not self.worker.credits.acquire(self.worker.stopping):
-                self.source.release(group[0])
-                for element in group[1:]:
-                    self.source.release(element)
-                continue
-            taken = False
-            self.worker.submit(self._message(group, bury))
+        leases = [self._message(group, bury) for group, bury in groups_of(elements, self.plan)]
+        self.worker.hold(leases)
+        leases[0].has_credit = True
+        for lease in leases:
+            lease.has_credit = lease.has_credit or self.worker.credits.acquire(self.worker.stopping)
+            if lease.has_credit:
+                self.worker.submit(lease)
+            else:
+                lease.reason = "the worker was stopping"
+                lease.end()
 
     def _lease(self) -> list[Element]:
         batch = self.plan.batch
@@ -375,6 +377,7 @@ class Worker:
         self.notify = notify
         self.connections = Connections(plan, root)
         self.container = Container(plan, self.connections)
+        self.loop = asyncio.new_event_loop()
         self.credits = Credits()
         self.stopping = threading.Event()
         self.leasers = [
@@ -424,10 +427,9 @@ class Worker:
         """Dependencies of scope `global`, before the pool forks; tried until they can be built."""
         needed = [k for k in self.pool.dependencies if self.container.plans[k].scope == "global"]
         delay = FIRST_RETRY
-        loop = asyncio.new_event_loop()
         while needed:
             try:
-                loop.run_until_complete(self.container.open(needed, ("global",)))
+                self.loop.run_until_complete(self.container.open(needed, ("global",)))
                 break
             except Exception as exc:
                 self.global_error = in_words(exc)
@@ -500,9 +502,12 @@ class Worker:
             lease.reason = lease.reason or "the worker was stopping"
             lease.end()
 
-    def submit(self, lease: Lease) -> None:
+    def hold(self, leases: Iterable[Lease]) -> None:
+        """Renew these leases from now on, also those that still wait for a child."""
         with self._lock:
-            self.in_flight.add(lease)
+            self.in_flight.update(leases)
+
+    def submit(self, lease: Lease) -> None:
         self._inbox.append(lease)
         self._wake()
 
@@ -524,7 +529,8 @@ class Worker:
                 self._receive(lease)
 
     def ended(self, lease: Lease) -> None:
-        self.credits.release()
+        if lease.has_credit:
+            self.credits.release()
         self._settling.put(lease)
 
     def _settle_loop(self) -> None:
@@ -619,7 +625,8 @@ class Worker:
         while self.in_flight and time.monotonic() < deadline:
             time.sleep(0.02)
         self.heartbeat.stop()
-        asyncio.new_event_loop().run_until_complete(self.container.close())
+        self.loop.run_until_complete(self.container.close())
+        self.loop.close()
         self.connections.close()
 
 
