@@ -17,6 +17,7 @@ from buildflow.binding.parameters import (
     element_parameter,
     path_parameters,
 )
+from buildflow.compiler.ordering import in_order
 from buildflow.compiler.resolve import local_dir, warn_unused
 from buildflow.compiler.source import Problem, Sources
 from buildflow.compiler.validate import Declaration
@@ -307,27 +308,12 @@ def _needs(plan: DependencyPlan) -> list[str]:
 
 
 def _building_order(plans: dict[str, DependencyPlan], state: _Lowering) -> list[str]:
-    done: dict[str, None] = {}
-    path: list[str] = []
-
-    def visit(key: str) -> None:
-        if key in done or key not in plans:
-            return
-        if key in path:
-            circle = " -> ".join([*path[path.index(key) :], key])
-            span = state.declaration.key_span("dependencies", key)
-            message = f"dependencies need each other in a circle: {circle}"
-            state.found.append(Diagnostic("BF321", message, span, "let one of them do without the other"))
-            return
-        path.append(key)
-        for needed in _needs(plans[key]):
-            visit(needed)
-        path.pop()
-        done[key] = None
-
-    for key in plans:
-        visit(key)
-    return list(done)
+    order, circles = in_order({key: _needs(plan) for key, plan in plans.items()})
+    for circle in circles:
+        span = state.declaration.key_span("dependencies", circle[-1])
+        words = f"dependencies need each other in a circle: {' -> '.join(circle)}"
+        state.found.append(Diagnostic("BF321", words, span, "let one of them do without the other"))
+    return order
 
 
 def _check_scopes(plan: DependencyPlan, plans: dict[str, DependencyPlan], state: _Lowering) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from buildflow.compiler.ordering import in_order
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Diagnostic, Related, Severity, Span, did_you_mean
 from buildflow.ir.graph import Resource, ResourceGraph
@@ -79,26 +80,12 @@ def _refer(target: str, path: tuple[Any, ...], state: _Resolution) -> bool:
 
 
 def _order(references: dict[str, dict[str, str]], state: _Resolution) -> list[str]:
-    """Depth first in the file's order: what is referred to stands before what refers to it."""
-    done: dict[str, None] = {}
-    path: list[str] = []
-
-    def visit(key: str) -> None:
-        if key in done or key not in references:
-            return
-        if key in path:
-            circle = " -> ".join([*path[path.index(key) :], key])
-            state.report("BF216", f"primitives refer to each other in a circle: {circle}", "primitives", key)
-            return
-        path.append(key)
-        for target in references[key].values():
-            visit(target)
-        path.pop()
-        done[key] = None
-
-    for key in references:
-        visit(key)
-    return list(done)
+    """What is referred to stands before what refers to it."""
+    order, circles = in_order({key: named.values() for key, named in references.items()})
+    for circle in circles:
+        words = f"primitives refer to each other in a circle: {' -> '.join(circle)}"
+        state.report("BF216", words, "primitives", circle[-1])
+    return order
 
 
 def _resource(key: str, references: dict[str, str], state: _Resolution) -> Resource | None:
