@@ -130,20 +130,10 @@ class Running:
 
     def processes(self, kind: str) -> list[psutil.Process]:
         """Processes of this run: gateway, worker (main), child (of a pool), watcher, redis, guard."""
-        return [p for p in self._all() if _kind(p, self._all()) == kind]
+        return [p for p in self._all() if _kind(p) == kind]
 
     def _all(self) -> list[psutil.Process]:
-        here = str(self.folder)
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                words = " ".join(process.cmdline())
-                ours = "buildflow" in words and (process.cwd() == here or here in words)
-                if (ours and process.pid != os.getpid()) or (
-                    "redis-server" in words and any(here in " ".join(a.cmdline()) for a in process.parents())
-                ):
-                    found.append(process)
-        return found
+        return processes_in(self.folder)
 
     def kill(self, kind: str) -> None:
         killed = self.processes(kind)
@@ -176,7 +166,21 @@ class Running:
             self.process.stderr.close()
 
 
-def _kind(process: psutil.Process, everyone: list[psutil.Process]) -> str:
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """All processes of a project's run, by their folder or what their command line names."""
+    here = str(folder)
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(process.cmdline())
+            place = process.cwd()
+            at_home = place == here or place.startswith(f"{here}/") or here in words
+            if at_home and ("buildflow" in words or "redis-server" in words) and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def _kind(process: psutil.Process) -> str:
     try:
         words = " ".join(process.cmdline())
         if "redis-server" in words and "redis_guard" not in words:

@@ -81,6 +81,8 @@ CODES: dict[str, str] = {
     "BF219": "nothing uses this primitive",
     "BF220": "the provider refuses this name",
     "BF221": "two primitives with one name",
+    "BF222": "two consumers of one source",
+    "BF223": "feeds itself",
     "BF301": "malformed handler",
     "BF302": "module not found",
     "BF303": "function not found",

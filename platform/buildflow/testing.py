@@ -4,7 +4,7 @@
 
     with app("buildflow.yaml", replace={"model": Fake()}) as a:
         a.http.post("/image-upload", files={"image_file": ("cat.png", png)})
-        assert a.rows("classifications", at_least=1)[0]["label"] == "cat"
+        assert a.rows("classifications", at_least=1)[0]["model"] == "fake"
 
 Routes are served by the real gateway app, messages pass through the real embedded Redis, rows go to a real
 DuckDB file; all of it in a temporary folder that is gone afterwards. Consumers run in a thread of the test's
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildflow.compiler import compile_file
+from buildflow.diagnostics import did_you_mean
 from buildflow.errors import BuildflowError, UnknownName
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.primitives.registry import driver
@@ -61,6 +63,7 @@ class App:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._problems: list[BaseException] = []
+        self._errors: dict[str, str] = {}
 
     def send(self, source: str, message: Any, **headers: str) -> str:
         """Put a message (bytes, text, or anything that becomes JSON) into a source; returns its id."""
@@ -87,7 +90,7 @@ class App:
         while any(s.backlog() or s.in_flight() for s in sources):
             self._check()
             if time.monotonic() > deadline:
-                raise AssertionError(f"consumers are still busy after {timeout:g} s")
+                raise AssertionError(f"consumers are still busy after {timeout:g} s{self._failures()}")
             time.sleep(0.02)
 
     def _wait(self, read: Callable[[], list[T]], at_least: int, timeout: float, what: str) -> list[T]:
@@ -98,8 +101,11 @@ class App:
             if len(found) >= at_least:
                 return found
             if time.monotonic() > deadline:
-                raise AssertionError(f"{len(found)} {what} after {timeout:g} s, not {at_least}")
+                raise AssertionError(f"{len(found)} {what} after {timeout:g} s, not {at_least}{self._failures()}")
             time.sleep(0.02)
+
+    def _failures(self) -> str:
+        return "".join(f'\n"{key}" last failed: {error}' for key, error in self._errors.items())
 
     def _check(self) -> None:
         if self._problems:
@@ -136,7 +142,10 @@ class App:
                     source.wait(0.1)
                 for group, bury in groups_of(elements, plan):
                     reason = died_words(group[0], "") if bury else ""
-                    settle(source, group, loop.run(runner.run(group, bury=reason)))
+                    report = loop.run(runner.run(group, bury=reason))
+                    if report.error:
+                        self._errors[key] = report.error
+                    settle(source, group, report)
 
     def _watch(self, key: str) -> None:
         resource = self.plan.resource(key)
@@ -159,7 +168,8 @@ def app(
 ) -> Iterator[App]:
     """Run a project for a test. A stack that the file does not declare is a local one in a temporary folder.
 
-    `replace` gives dependencies by key, instead of building them. Raises `ProjectInvalid`, with every mistake,
+    `replace` gives dependencies by key, instead of building them. Handlers are imported from the folder of the file.
+    Raises `ProjectInvalid`, with every mistake,
     when the project does not compile.
     """
     from starlette.testclient import TestClient
@@ -171,9 +181,13 @@ def app(
         if not compiled.ok:
             mistakes = [f"{d.span.file}:{d.span.line}:{d.span.column} {d.message}" for d in compiled.diagnostics]
             raise ProjectInvalid("\n".join(mistakes))
-        unknown = set(replace or {}) - {d.key for d in compiled.plan.dependencies}
+        known = [d.key for d in compiled.plan.dependencies]
+        unknown = sorted(set(replace or {}).difference(known))
         if unknown:
-            raise UnknownName(f"replace names no dependency: {', '.join(sorted(unknown))}")
+            hint = did_you_mean(unknown[0], known)
+            raise UnknownName(f"replace names no dependency: {', '.join(unknown)}; {hint}".rstrip("; "), hint=hint)
+        if str(compiled.root) not in sys.path:
+            sys.path.insert(0, str(compiled.root))  # plain `pytest` leaves the project's folder out
         stack_folder = compiled.root / compiled.plan.dir
         first = Connections(compiled.plan, compiled.root)
         session = first.session(compiled.plan.provider)

@@ -141,8 +141,17 @@ def test_status_before_anything_was_applied(tmp_path: Path) -> None:
         ("save", 0, 0), ("other", 0, 0),
     ]  # fmt: skip
     assert data(tmp_path, "dlq", "ls", "--json") == []
-    failed = run(tmp_path, "query", "sales", expect=1)
-    assert "platform apply" in failed.stderr
+    assert 'stack "local" has changes that were not applied: orders, others, files, graves, sales' in (
+        run(tmp_path, "status").stderr
+    )
+    for arguments, keys in {
+        ("query", "sales"): "sales",
+        ("send", "orders", "{}"): "orders",
+        ("dlq", "ls", "save"): "orders, graves",
+        ("dlq", "replay", "other"): "others",
+    }.items():
+        failed = run(tmp_path, *arguments, expect=1)
+        assert f'stack "local" has changes that were not applied: {keys}\nhelp: platform apply\n' in failed.stderr
 
 
 def test_send_takes_arguments_or_lines_and_is_durable_when_it_ends(idle: Path) -> None:

@@ -210,6 +210,28 @@ def test_destroy_leaves_nothing_of_a_stack_that_ran(folder: Path) -> None:
     assert stack_redis(folder).keys("*") == []
 
 
+def test_a_stack_that_runs_is_not_destroyed_and_keeps_its_plan(folder: Path) -> None:
+    yaml = YAML + "routes: {GET /: app:index}\n"
+    project(folder, yaml, app=SALE + "\ndef index() -> dict: return {}\n")
+    with running(folder) as app:
+        app.ready()
+        (gateway,) = (p for p in wait_for(lambda: status(folder)["processes"]) if p["kind"] == "gateway")
+        refused = run(folder, "destroy", "--yes", expect=1)
+        assert 'error: stack "local" is running (gateway ' in refused.stderr
+        assert f"gateway {gateway['pid']}" in refused.stderr
+        assert "; end it first" in refused.stderr
+        assert refused.stdout == ""
+        assert len(recorded(folder)) == 5
+        (folder / "buildflow.yaml").write_text(yaml.replace("routes:", "  more: {type: queue}\nroutes:"))
+        applied = apply(folder)
+        assert f"gateway {gateway['pid']}" in applied.stderr
+        assert "keeps its old plan until it is started again" in applied.stderr
+        assert "more" in recorded(folder)
+        app.stop()
+    assert "old plan" not in run(folder, "destroy", "--yes").stderr
+    assert recorded(folder) == {}
+
+
 def test_a_bucket_with_content_is_refused_by_name_and_nothing_else_is_destroyed(folder: Path) -> None:
     apply(folder)
     picture = folder / ".buildflow/local/buckets/shop-local-pictures/cat.png"

@@ -64,6 +64,7 @@ def drop(app: Running, *names: str) -> None:
 
 def expect_rows(folder: Path, names: list[str], timeout: float = 45) -> None:
     wait_for(lambda: len(rows(folder, "results")) >= len(names), timeout, f"{len(names)} rows")
+    wait_for(lambda: all(not c["backlog"] and not c["in_flight"] for c in status(folder)["consumers"]), timeout)
     found = sorted(row["name"] for row in rows(folder, "results"))
     assert found == sorted(names), "each element has to have exactly one row"
 

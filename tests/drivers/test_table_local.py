@@ -14,7 +14,7 @@ import pytest
 from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource, ResourceGraph
-from buildflow.primitives.base import Action, Entry
+from buildflow.primitives.base import Action, Entry, SeenBefore
 from buildflow.primitives.table import duckdb_table
 from buildflow.primitives.table.duckdb_file import database
 from buildflow.primitives.table.local import DRIVER
@@ -293,6 +293,19 @@ def test_rows_of_an_element_are_written_once(session):
     sink.commit("w", [Entry("", [{"id": 10}]), Entry("", [{"id": 10}])])
     assert stored(session)[-2:] == [10, 10], "what bears no id is always written"
     sink.close()
+
+
+def test_what_must_be_fresh_is_refused_whole_when_an_element_was_seen(session):
+    DRIVER.create(resource(), session)
+    sink = DRIVER.sink(resource(), session)
+    sink.commit("w", entries("1"))
+    for ids in (["1", "2"], ["2", "1"], ["2", "2"]):
+        with pytest.raises(SeenBefore):
+            sink.commit("w", entries(*ids), fresh=True)
+    assert stored(session) == [1]
+    sink.commit("w", entries("2", "3"), fresh=True)
+    sink.commit("other", entries("3"), fresh=True)
+    assert stored(session) == [1, 2, 3, 3]
 
 
 def test_one_element_goes_to_two_tables(session):

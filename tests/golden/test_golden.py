@@ -24,7 +24,7 @@ from buildflow.ir.graph import ResourceGraph
 from buildflow.ir.runtime import RuntimePlan
 
 HERE = Path(__file__).parent
-CASES = sorted(path.name for path in HERE.iterdir() if path.is_dir() and path.name != "__pycache__")
+CASES = sorted(path.name for path in HERE.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
 MISTAKES = [name for name in CASES if (HERE / name / "diagnostics.txt").exists()]
 GOOD = [name for name in CASES if (HERE / name / "runtime_plan.json").exists()]
 UPDATE = "BUILDFLOW_UPDATE_GOLDEN" in os.environ

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from buildflow.cli.plan import changes_json, tree
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct, folder_of
+from buildflow.cli.project import (
+    Choice,
+    FileOption,
+    JsonOption,
+    SetOption,
+    StackOption,
+    connected,
+    correct,
+    folder_of,
+    named,
+    processes,
+)
 from buildflow.cli.terminal import EXIT_DECLINED, confirm, put, put_json, say, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
 
@@ -55,6 +66,8 @@ def apply_changes(
         if as_json:
             put_json(changes_json(changes))
         say(f"{styled('✓', 'green')} Changes applied.")
+        if running := processes(connections):
+            say(f"What runs ({named(running)}) keeps its old plan until it is started again.")
 
 
 _PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}

@@ -6,9 +6,21 @@ from typing import Any
 
 from buildflow.cli.apply import YesOption, agree
 from buildflow.cli.plan import changes_json, tree
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct, folder_of
+from buildflow.cli.project import (
+    Choice,
+    FileOption,
+    JsonOption,
+    SetOption,
+    StackOption,
+    connected,
+    correct,
+    folder_of,
+    named,
+    processes,
+)
 from buildflow.cli.terminal import put, put_json, say, styled
 from buildflow.compiler import DEFAULT_FILE
+from buildflow.errors import BuildflowError
 
 
 def destroy(
@@ -20,7 +32,7 @@ def destroy(
 ) -> None:
     """Show everything that `apply` created, with what it holds, ask, and delete it.
 
-    A bucket that holds objects is refused unless it declares `force_destroy: true`.
+    A bucket that holds objects is refused unless it declares `force_destroy: true`; a stack that runs is refused.
     """
     from buildflow.provision import apply as provision
     from buildflow.provision.changes import destruction
@@ -38,6 +50,8 @@ def destroy(
             else:
                 say(f"{styled('✓', 'green')} nothing to destroy: stack {result.stack} holds nothing")
             return
+        if running := processes(connections):
+            raise BuildflowError(f'stack "{result.stack}" is running ({named(running)}); end it first')
         (say if as_json else put)("\n".join([*tree(changes), *_dead_letters(connections)]))
         provision.refuse_data_loss(changes, destroying=True, allow_data_loss=False)
         question = "Would you like to destroy these resources?"

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct
+from buildflow.cli.project import (
+    Choice,
+    FileOption,
+    JsonOption,
+    SetOption,
+    StackOption,
+    connected,
+    correct,
+    need_applied,
+)
 from buildflow.cli.terminal import put, put_json, say, styled, table
 from buildflow.compiler import DEFAULT_FILE, Compilation
 from buildflow.diagnostics import did_you_mean
@@ -28,8 +37,9 @@ def ls(
     as_json: JsonOption = False,
 ) -> None:
     """List the dead letters, oldest first."""
-    result = correct(Choice(file, stack, values), as_json=as_json)
-    keys = [_known(consumer, result)] if consumer else [c.key for c in result.plan.consumers]
+    choice = Choice(file, stack, values)
+    result = correct(choice, as_json=as_json)
+    keys = [_known(consumer, result, choice)] if consumer else [c.key for c in result.plan.consumers]
     with connected(result) as connections:
         letters = [letter for key in keys for letter in _letters(key, connections)]
     if as_json:
@@ -51,9 +61,10 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one dead letter: its payload as it came, its headers, and the traceback."""
-    result = correct(Choice(file, stack, values), as_json=as_json)
+    choice = Choice(file, stack, values)
+    result = correct(choice, as_json=as_json)
     with connected(result) as connections:
-        letter = _one(id, _letters(_known(consumer, result), connections))
+        letter = _one(id, _letters(_known(consumer, result, choice), connections))
     if as_json:
         put_json(letter_json(letter))
         return
@@ -76,9 +87,10 @@ def replay(
     """Send dead letters to their source again, under their own ids."""
     from buildflow.runtime.dead_letters import replay as send_again
 
-    result = correct(Choice(file, stack, values), as_json=as_json)
+    choice = Choice(file, stack, values)
+    result = correct(choice, as_json=as_json)
     with connected(result) as connections:
-        plan = connections.plan.consumer(_known(consumer, result))
+        plan = connections.plan.consumer(_known(consumer, result, choice))
         letters = _letters(plan.key, connections)
         chosen = [_one(id, letters) for id in ids] if ids else letters
         count = send_again(plan, connections, chosen)
@@ -87,10 +99,13 @@ def replay(
     say(f"sent {count} again to {plan.source}")
 
 
-def _known(consumer: str, result: Compilation) -> str:
+def _known(consumer: str, result: Compilation, choice: Choice) -> str:
+    """The key of a consumer that this stack has, and whose source and dead letters it holds."""
     keys = [c.key for c in result.plan.consumers]
     if consumer not in keys:
         raise UnknownName(f'there is no consumer "{consumer}"', hint=did_you_mean(consumer, keys))
+    plan = result.plan.consumer(consumer)
+    need_applied(result, choice, plan.source, plan.dead_letter)
     return consumer
 
 

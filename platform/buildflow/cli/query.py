@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct
+from buildflow.cli.project import (
+    Choice,
+    FileOption,
+    JsonOption,
+    SetOption,
+    StackOption,
+    connected,
+    correct,
+    need_applied,
+)
 from buildflow.cli.terminal import put_json, say, table
 from buildflow.compiler import DEFAULT_FILE
 from buildflow.diagnostics import did_you_mean
@@ -34,10 +43,12 @@ def query(
     as_json: JsonOption = False,
 ) -> None:
     """Print a table's rows: as a table, as JSON (a list of rows) or as CSV. Reading only."""
-    result = correct(Choice(file, stack, values), as_json=as_json)
+    choice = Choice(file, stack, values)
+    result = correct(choice, as_json=as_json)
     tables = [r.key for r in result.plan.resources if all_primitives()[r.type].handle == "buildflow.types.Table"]
     if name not in tables:
         raise UnknownName(f'there is no table "{name}"', hint=did_you_mean(name, tables))
+    need_applied(result, choice, name)
     with connected(result) as connections:
         handle = connections.handle(name)
         rows = handle.query(sql) if sql else handle.rows(limit=limit)

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct
+from buildflow.cli.project import (
+    Choice,
+    FileOption,
+    JsonOption,
+    SetOption,
+    StackOption,
+    connected,
+    correct,
+    need_applied,
+)
 from buildflow.cli.terminal import put, put_json, say
 from buildflow.compiler import DEFAULT_FILE
 from buildflow.diagnostics import did_you_mean
@@ -29,10 +38,14 @@ def send(
 
     `platform send orders '{"id": 1}'`, or `platform send orders < orders.jsonl`.
     """
-    result = correct(Choice(file, stack, values), as_json=as_json)
+    choice = Choice(file, stack, values)
+    result = correct(choice, as_json=as_json)
     sources = [r.key for r in result.plan.resources if Role.SOURCE in all_primitives()[r.type].roles]
     if source not in sources:
         raise UnknownName(f'there is no source "{source}"', hint=did_you_mean(source, sources))
+    need_applied(result, choice, source)
+    if not messages and sys.stdin.isatty():
+        say("reading messages, a line each; Ctrl-D ends")
     with connected(result) as connections:
         target = connections.source(source)
         lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)

@@ -1,10 +1,20 @@
 """`platform status`: what is running, what lags, what failed and why."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct
+from buildflow.cli.project import (
+    Choice,
+    FileOption,
+    JsonOption,
+    SetOption,
+    StackOption,
+    connected,
+    correct,
+    folder_of,
+    not_applied,
+    processes,
+)
 from buildflow.cli.terminal import put_json, say, styled, table
 from buildflow.compiler import DEFAULT_FILE
 from buildflow.ir.runtime import RuntimePlan
@@ -17,7 +27,14 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the processes of a stack, whether they are ready, and each consumer's backlog and failures."""
-    result = correct(Choice(file, stack, values), as_json=as_json)
+    from buildflow.provision.changes import unapplied
+    from buildflow.provision.state import load
+
+    choice = Choice(file, stack, values)
+    result = correct(choice, as_json=as_json)
+    missing = unapplied(result.graph, load(folder_of(result)))
+    if missing:
+        say(f"{not_applied(result, missing)}; {styled(choice.apply_command, 'bold')}")
     with connected(result) as connections:
         found = collect(result.plan, connections)
     if as_json:
@@ -35,17 +52,13 @@ def status(
 
 def collect(plan: RuntimePlan, connections: Any) -> dict[str, Any]:
     """The processes that beat, and each consumer's figures, as data."""
-    from buildflow.providers.redis_client import spoken
     from buildflow.runtime.dead_letters import open_dead_letters
 
-    with spoken():
-        state = connections.state()
-        keys = sorted(state.scan_iter(f"{connections.namespace}:process:*"))
-        processes = [json.loads(value) for value in (state.mget(keys) if keys else []) if value]
+    running = processes(connections)
     consumers = []
     for consumer in plan.consumers:
         source = connections.source(consumer.source)
-        figures = [p["consumers"][consumer.key] for p in processes if consumer.key in p.get("consumers", {})]
+        figures = [p["consumers"][consumer.key] for p in running if consumer.key in p.get("consumers", {})]
         consumers.append(
             {
                 "consumer": consumer.key,
@@ -61,8 +74,8 @@ def collect(plan: RuntimePlan, connections: Any) -> dict[str, Any]:
     return {
         "project": plan.project,
         "stack": plan.stack,
-        "running": bool(processes),
-        "ready": bool(processes) and all(p["state"] == "ready" for p in processes),
-        "processes": processes,
+        "running": bool(running),
+        "ready": bool(running) and all(p["state"] == "ready" for p in running),
+        "processes": running,
         "consumers": consumers,
     }

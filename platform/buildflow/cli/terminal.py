@@ -99,16 +99,28 @@ def _read(file: str) -> list[str]:
 
 
 def confirm(question: str) -> bool:
-    """The walkthrough's question. The end of input is a no."""
+    """The walkthrough's question. The end of input is a no, and so is Ctrl-C."""
     say(f"\n{question}")
     while True:
         sys.stderr.write('Enter "y (yes)" to confirm, "n (no) to reject": ')
         sys.stderr.flush()
-        answer = sys.stdin.readline()
-        if answer.strip().lower() in ("y", "yes"):
+        answer = _answer()
+        if answer in ("y", "yes"):
             return True
-        if not answer or answer.strip().lower() in ("n", "no"):
+        if answer in ("n", "no"):
             return False
+        say("please answer y or n")
+
+
+def _answer() -> str:
+    try:
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        line = ""
+    if not line:
+        say()
+        return "no"
+    return line.strip().lower()
 
 
 BRIEF = 300
@@ -120,15 +132,16 @@ def _brief(text: str) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Rows for a reader, to stdout."""
+    """Rows for a reader, to stdout, each value as it is: nothing in it is markup."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     names = list(columns or dict.fromkeys(k for row in rows for k in row))
     shown = Table(show_edge=False, header_style="bold", pad_edge=False)
     for name in names:
-        shown.add_column(name, overflow="fold")
+        shown.add_column(Text(name), overflow="fold")
     for row in rows:
-        shown.add_row(*("" if row.get(n) is None else _brief(str(row.get(n))) for n in names))
+        shown.add_row(*(Text("" if row.get(n) is None else _brief(str(row.get(n)))) for n in names))
     width = None if sys.stdout.isatty() else 160
     Console(file=sys.stdout, width=width, highlight=False).print(shown)

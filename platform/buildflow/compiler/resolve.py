@@ -14,6 +14,7 @@ from buildflow.primitives.registry import driver, providers_of
 from buildflow.providers.base import LocalPlace
 from buildflow.spec.document import Scalar, walk
 from buildflow.spec.interpolation import references
+from buildflow.spec.project import Consumer
 
 
 @dataclass
@@ -131,10 +132,12 @@ def _twins(resources: list[Resource], state: _Resolution) -> None:
 
 
 def _consumers(state: _Resolution) -> None:
+    _shared_sources(state)
     for key, consumer in state.declaration.consumers.items():
         _role(consumer.source, Role.SOURCE, ("consumers", key, "source"), state)
         if consumer.sink is not None:
             _role(consumer.sink, Role.SINK, ("consumers", key, "sink"), state)
+            _feeds_itself(key, consumer, state)
         if consumer.dead_letter is not None and _refer(consumer.dead_letter, ("consumers", key, "dead_letter"), state):
             actual = state.declaration.primitives[consumer.dead_letter][0].type
             if actual != "table":
@@ -142,6 +145,26 @@ def _consumers(state: _Resolution) -> None:
                 tables = [k for k, (p, _) in state.declaration.primitives.items() if p.type == "table"]
                 hint = did_you_mean("", tables, "declare one with `columns: buildflow.types:DeadLetter`")
                 state.report("BF211", message, "consumers", key, "dead_letter", hint=hint)
+
+
+def _shared_sources(state: _Resolution) -> None:
+    """Each of two consumers would get a part of the elements, and neither would know."""
+    first: dict[str, str] = {}
+    for key, consumer in state.declaration.consumers.items():
+        other = first.setdefault(consumer.source, key)
+        if other != key and consumer.source in state.declaration.primitives:
+            message = f'"{consumer.source}" already has the consumer "{other}"; each would get a part of its elements'
+            related = (Related(f'"{other}"', state.declaration.span("consumers", other, "source")),)
+            hint = "use one consumer, or a queue for each"
+            state.report("BF222", message, "consumers", key, "source", hint=hint, related=related)
+
+
+def _feeds_itself(key: str, consumer: Consumer, state: _Resolution) -> None:
+    if consumer.sink == consumer.source:
+        message = f'"{key}" writes to its own source: what it returns comes back to it'
+        hint = "name another sink, or return nothing when it is to end"
+        span = state.declaration.span("consumers", key, "sink")
+        state.found.append(Diagnostic("BF223", message, span, hint, severity=Severity.WARNING))
 
 
 def _role(target: str, role: Role, path: tuple[Any, ...], state: _Resolution) -> None:

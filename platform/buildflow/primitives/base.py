@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from buildflow.errors import BuildflowError
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource
 
@@ -153,6 +154,10 @@ class Entry:
     rows: Sequence[Any]
 
 
+class SeenBefore(BuildflowError):
+    """Some of these elements were committed before."""
+
+
 class Sink(Protocol):
     """Where a consumer's rows go. Used in one pool child (or gateway) process; connects on first use."""
 
@@ -163,9 +168,12 @@ class Sink(Protocol):
         """Raise `InvalidRow`, in words, when `row` cannot be stored; writes nothing."""
         ...
 
-    def commit(self, writer: str, entries: Sequence[Entry]) -> None:
+    def commit(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
         """Store the rows of all entries, durable when this returns, all or none. Where the sink is transactional,
-        rows and element ids commit together and an entry whose (writer, id) was committed before is skipped."""
+        rows and element ids commit together and an entry whose (writer, id) was committed before is skipped.
+
+        `fresh` is for rows that cannot be told apart by entry: such a sink raises `SeenBefore` instead of skipping
+        one, also when an id repeats among `entries`; one that is not transactional ignores it."""
         ...
 
     def close(self) -> None: ...

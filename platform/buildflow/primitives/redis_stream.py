@@ -30,10 +30,23 @@ _FORGET_SECONDS = 3600.0
 _GROUP_SIZE = 1000
 """Commands in one transaction and entries in one command; everybody else waits for it, so it is bounded."""
 
+# What an entry says: id, body, headers, when it was sent (ms), attempts before, whether it asks to be alone.
+_READ = """
+local function read(entry)
+  local id, list, of = entry[1], entry[2], {}
+  for i = 1, #list, 2 do of[list[i]] = list[i + 1] end
+  local body = of.body or cjson.encode(of)  -- another program's XADD
+  local sent = tonumber(of.sent_at) or tonumber(string.match(id, '^%d+'))
+  return of.id or id, body, of.headers or '{}', sent, tonumber(of.attempts) or 0, of.alone == '1'
+end
+"""
+
 # KEYS: stream, delayed. ARGV: group, consumer, limit, lease in ms ("" = no recovery now), dead consumers...
 # Answers {how many were recovered, elements, dead consumers that still hold entries}. An element is one text,
 # see `_PACKED`: redis-py takes longer to read a reply of many parts than Redis to make it.
-_LEASE = """
+_LEASE = (
+    _READ
+    + """
 local stream, delayed, group, me, limit = KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -44,14 +57,10 @@ end
 
 local out, dead = {}, {}
 local function give(entry, deliveries, alone)
-  local id, list, of = entry[1], entry[2], {}
-  for i = 1, #list, 2 do of[list[i]] = list[i + 1] end
-  local name, headers = of.id or id, of.headers or '{}'
-  local body = of.body or cjson.encode(of)  -- another program's XADD
-  local sent = tonumber(of.sent_at) or tonumber(string.match(id, '^%d+'))
-  local attempt = (tonumber(of.attempts) or 0) + deliveries
-  local by_itself = (alone or of.alone == '1') and 1 or 0
-  local sizes = struct.pack('>dIIIIB', sent, attempt, #id, #name, #headers, by_itself)
+  local id = entry[1]
+  local name, body, headers, sent, attempts, suspect = read(entry)
+  local by_itself = (alone or suspect) and 1 or 0
+  local sizes = struct.pack('>dIIIIB', sent, attempts + deliveries, #id, #name, #headers, by_itself)
   out[#out + 1] = sizes .. id .. name .. headers .. body
 end
 
@@ -89,6 +98,7 @@ if recovered < limit then
 end
 return {recovered, out, dead}
 """
+)
 
 # KEYS: stream. ARGV: time in ms; for each element: id, headers, body.
 _SEND = """
@@ -110,23 +120,17 @@ end
 
 # KEYS: stream, delayed. ARGV: group, consumer, id, delay in ms, alone ("1" or "0"). The new entry is written
 # from the old one. The member of the sorted set starts with the entry's id: two equal elements must stay two.
-_RELEASE = """
+_RELEASE = (
+    _READ
+    + """
 local stream, delayed, group, id = KEYS[1], KEYS[2], ARGV[1], ARGV[3]
 local pending = redis.call('XPENDING', stream, group, id, id, 1, ARGV[2])[1]
 if not pending then return 0 end
 local entry = redis.call('XRANGE', stream, id, id)[1]
 if not entry then return redis.call('XACK', stream, group, id) * 0 end
-local old, new = entry[2], {}
-local attempts = pending[4]
-for i = 1, #old, 2 do
-  if old[i] == 'attempts' then
-    attempts = attempts + tonumber(old[i + 1])
-  elseif old[i] ~= 'alone' then
-    new[#new + 1] = old[i]
-    new[#new + 1] = old[i + 1]
-  end
-end
-for _, value in ipairs({'attempts', tostring(attempts), 'alone', ARGV[5]}) do new[#new + 1] = value end
+local name, body, headers, sent, attempts = read(entry)
+local new = {'id', name, 'body', body, 'headers', headers, 'sent_at', string.format('%.0f', sent),
+             'attempts', tostring(attempts + pending[4]), 'alone', ARGV[5]}
 if tonumber(ARGV[4]) <= 0 then
   redis.call('XADD', stream, '*', unpack(new))
 else
@@ -138,6 +142,7 @@ redis.call('XACK', stream, group, id)
 redis.call('XDEL', stream, id)
 return 1
 """
+)
 
 # KEYS: stream, delayed, new stream, new delayed. Answers 0 when the new name is taken.
 _RENAME = """

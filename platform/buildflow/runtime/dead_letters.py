@@ -42,14 +42,19 @@ def letter_of(consumer: ConsumerPlan, element: Element, error: str, traceback: s
         id=element.id,
         consumer=consumer.key,
         source=consumer.source,
-        error=error,
-        traceback=traceback,
+        error=encodable(error),
+        traceback=encodable(traceback),
         attempts=element.attempt,
         payload=element.body,
         headers=json.dumps(dict(element.headers)),
         sent_at=element.sent_at or now,
         dead_at=now,
     )
+
+
+def encodable(text: str) -> str:
+    """`text` with lone surrogates, which no store takes, written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _name(letter: DeadLetter) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import inspect
 import json
 import random
+import re
 import signal
 import sys
 import threading
@@ -24,11 +25,12 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
 from pydantic import TypeAdapter, ValidationError
 
-from buildflow.errors import BuildflowError
+from buildflow.errors import BuildflowError, ServiceUnavailable
+from buildflow.interrupts import interrupt
 from buildflow.ir.runtime import ConsumerPlan, RetryPlan, RuntimePlan
 from buildflow.primitives.base import Element, Entry, Source, flatten
 from buildflow.runtime.connections import Connections
-from buildflow.runtime.dead_letters import letter_of, open_dead_letters
+from buildflow.runtime.dead_letters import encodable, letter_of, open_dead_letters
 from buildflow.runtime.dependencies import Container
 from buildflow.runtime.functions import hints_of, load, load_handler
 from buildflow.types import DeadLetter, Message
@@ -39,13 +41,18 @@ COMMIT_EVERY = 0.2
 
 @dataclass
 class Report:
-    """What became of a group, by position: `done` may be acknowledged, `retry` comes again after a delay."""
+    """What became of a group, by position: `done` may be acknowledged, `retry` comes again after a delay.
+
+    `error` is the last failure in one line; `reasons` are the errors of elements that were given up and stay at
+    the source, because their dead letters could not be written.
+    """
 
     done: list[int] = field(default_factory=list)
     retry: list[tuple[int, float]] = field(default_factory=list)
     failed: int = 0
     dead: int = 0
     error: str = ""
+    reasons: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     def to_json(self) -> str:
@@ -54,7 +61,13 @@ class Report:
     @classmethod
     def from_json(cls, text: str) -> "Report":
         values = json.loads(text)
-        return cls(**{**values, "retry": [(i, delay) for i, delay in values["retry"]]})
+        retry = [(i, delay) for i, delay in values["retry"]]
+        reasons = {int(i): words for i, words in values["reasons"].items()}  # JSON's keys are text
+        return cls(**{**values, "retry": retry, "reasons": reasons})
+
+
+_FAILURES = (Exception, asyncio.CancelledError)
+"""What a handler fails with; nobody else cancels its task."""
 
 
 class ElementTimeout(BuildflowError):
@@ -71,7 +84,7 @@ class ProcessDied(BuildflowError):
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    error: str
+    error: str  # in full, of many lines perhaps
     traceback: str
     dead: bool
     delay: float = 0.0
@@ -134,7 +147,7 @@ class ConsumerRunner:
             return
         try:
             work.commit_batch(list(values), await self._call(list(values.values())))
-        except Exception as exc:
+        except _FAILURES as exc:
             if len(values) == 1:
                 work.fail(next(iter(values)), exc)
                 return
@@ -144,7 +157,7 @@ class ConsumerRunner:
     async def _call_alone(self, work: "_Work", index: int, value: Any) -> None:
         try:
             rows = await self._call(value)
-        except Exception as exc:
+        except _FAILURES as exc:
             work.fail(index, exc)
         else:
             work.pending.append((Entry(work.elements[index].id, rows), index))
@@ -171,9 +184,9 @@ class ConsumerRunner:
                 sink.check(row)
         return rows
 
-    def failure(self, exc: Exception, element: Element) -> _Failure:
+    def failure(self, exc: BaseException, element: Element) -> _Failure:
         words = "".join(traceback.format_exception(exc))
-        error = in_one_line(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
+        error = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
         last = element.attempt >= self.plan.retry.attempts
         hopeless = isinstance(exc, (Undecodable, *self.retry_never)) or (
             bool(self.retry_only) and not isinstance(exc, self.retry_only)
@@ -185,6 +198,16 @@ def in_one_line(text: str, limit: int = 500) -> str:
     """For lists; the whole text is in the traceback."""
     words = " ".join(text.split())
     return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
+def first_line(text: str) -> str:
+    """For logs."""
+    return in_one_line(encodable(text).strip().split("\n", 1)[0])
+
+
+def short(id: str) -> str:
+    """An element's id in a line: of the hexadecimal ones the first digits tell enough."""
+    return id[:8] if re.fullmatch(r"[0-9a-f]{32}", id) else first_line(id)
 
 
 def backoff(retry: RetryPlan, attempt: int) -> float:
@@ -204,19 +227,25 @@ class _Work:
     dead: list[tuple[int, DeadLetter]] = field(default_factory=list)
     committed_at: float = field(default_factory=time.monotonic)
 
-    def fail(self, index: int, exc: Exception) -> None:
-        failure = self.runner.failure(exc, self.elements[index])
+    def fail(self, index: int, exc: BaseException) -> None:
+        element = self.elements[index]
+        failure = self.runner.failure(exc, element)
         if failure.dead:
             self.give_up(index, failure.error, failure.traceback)
-        else:
-            self.report.failed += 1
-            self.report.error = failure.error
-            self.report.retry.append((index, failure.delay))
+            return
+        self.report.failed += 1
+        self.report.retry.append((index, failure.delay))
+        attempt = f"attempt {element.attempt} of {self.runner.plan.retry.attempts}"
+        self._tell(index, f"{attempt}, again in {failure.delay:.1f} s", failure.error)
 
     def give_up(self, index: int, error: str, traceback: str = "") -> None:
+        element = self.elements[index]
         self.report.failed += 1
-        self.report.error = error
-        self.dead.append((index, letter_of(self.runner.plan, self.elements[index], error, traceback)))
+        self.dead.append((index, letter_of(self.runner.plan, element, in_one_line(error), traceback)))
+        self._tell(index, f"given up after attempt {element.attempt}", error)
+
+    def _tell(self, index: int, fate: str, error: str) -> None:
+        self.report.error = f"{short(self.elements[index].id)} {fate}: {first_line(error)}"
 
     def commit_if_due(self) -> None:
         if self.pending and time.monotonic() - self.committed_at >= COMMIT_EVERY:
@@ -239,29 +268,46 @@ class _Work:
                 self.commit()
 
     def commit_batch(self, indexes: list[int], rows: list[Any]) -> None:
-        """A batch's rows go with its first element's id; the others' ids are recorded beside it."""
+        """A batch's rows go with its first element's id; the others' ids are recorded beside it. Which rows are
+        whose nobody knows, so a sink that has seen one of the elements is to refuse them all."""
         first = indexes[0]
-        self._store([(Entry(self.elements[i].id, rows if i == first else ()), i) for i in indexes])
+        entries = [(Entry(self.elements[i].id, rows if i == first else ()), i) for i in indexes]
+        self._store(entries, fresh=len(indexes) > 1)
 
-    def _store(self, entries: list[tuple[Entry, int]]) -> None:
+    def _store(self, entries: list[tuple[Entry, int]], *, fresh: bool = False) -> None:
         plan = self.runner.plan
         if plan.sink is not None:
-            self.runner.connections.sink(plan.sink).commit(plan.key, [entry for entry, _ in entries])
+            self.runner.connections.sink(plan.sink).commit(plan.key, [entry for entry, _ in entries], fresh=fresh)
         self.report.done += [index for _, index in entries]
 
     def write_dead_letters(self) -> None:
-        """A dead letter that cannot be written keeps its element at the source."""
-        if not self.dead:
+        """All letters at once; when that fails, each alone, unless the store cannot be reached at all."""
+        dead, self.dead = self.dead, []
+        if not dead:
             return
         try:
             store = open_dead_letters(self.runner.plan, self.runner.connections)
-            store.put([letter for _, letter in self.dead])
+            store.put([letter for _, letter in dead])
         except Exception as exc:
-            self.report.error = f"the dead-letter store fails: {type(exc).__name__}: {exc}"
-            self.report.retry += [(i, backoff(self.runner.plan.retry, self.elements[i].attempt)) for i, _ in self.dead]
+            if len(dead) == 1 or isinstance(exc, ServiceUnavailable):
+                for index, letter in dead:
+                    self._keep(index, letter, exc)
+                return
+            for one in dead:
+                self.dead = [one]
+                self.write_dead_letters()
         else:
-            self.report.dead += len(self.dead)
-            self.report.done += [i for i, _ in self.dead]
+            self.report.dead += len(dead)
+            self.report.done += [i for i, _ in dead]
+
+    def _keep(self, index: int, letter: DeadLetter, exc: Exception) -> None:
+        """A dead letter that cannot be written keeps its element at the source, and its error in the report."""
+        element = self.elements[index]
+        delay = backoff(self.runner.plan.retry, element.attempt)
+        self.report.retry.append((index, delay))
+        self.report.reasons[index] = letter.error
+        fate = f"kept after attempt {element.attempt}, again in {delay:.1f} s"
+        self._tell(index, fate, f"the dead-letter store fails: {type(exc).__name__}: {exc}")
 
 
 async def _rows(function: Callable[..., Any], arguments: dict[str, Any], timeout: float | None) -> list[Any]:
@@ -292,11 +338,11 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         return
 
     def stop(*_: Any) -> None:
-        raise _too_slow(seconds)
+        interrupt(_too_slow(seconds))
 
     previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -86,10 +86,8 @@ class Gateway:
             return
         app, routes = self._app, self._routes
         if app is None or routes is None:
-            await _answer(send, scope, 503, self.error or "the gateway is starting", retry_after=2)
-            return
-        if kind != "http":
-            await app(scope, receive, send)
+            # why is for `status` and the log: a failure's words may hold what only its owner should read
+            await _answer(send, scope, 503, "the gateway is not ready; try again", retry_after=2)
             return
         if self.active >= self._limit:
             self.refused += 1
@@ -98,6 +96,9 @@ class Gateway:
         self.requests += 1
         self.active += 1
         try:
+            if kind != "http":
+                await app(scope, receive, send)
+                return
             length = _body_length(scope["headers"])
             if length is None:
                 await routes(scope, self._counted(receive), send)
@@ -148,8 +149,8 @@ class Gateway:
             await JSONResponse({"status": "alive"})(scope, receive, send)
         elif page == "readyz":
             ready = self.app is not None
-            body = {"status": "ready" if ready else "not ready", "error": self.error or None}
-            await JSONResponse(body, 200 if ready else 503)(scope, receive, send)
+            status = "ready" if ready else "failed" if self.error else "building"
+            await JSONResponse({"status": status}, 200 if ready else 503)(scope, receive, send)
         elif page == "metrics":
             await self._metrics(send)
         else:
@@ -432,6 +433,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        ws_max_size=plan.options.max_request_size,
         lifespan="on",
     )
     # not uvicorn's own `fd`: it takes the socket for a unix one, so that TCP_NODELAY stays off and answers wait 40 ms

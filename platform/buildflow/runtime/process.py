@@ -20,7 +20,8 @@ BEAT = 1.0
 
 
 def read_plan(path: Path) -> RuntimePlan:
-    return RuntimePlan.model_validate_json(path.read_bytes())
+    """The plan in a file, or on stdin for `-`."""
+    return RuntimePlan.model_validate_json(sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes())
 
 
 class _Format(logging.Formatter):

@@ -52,8 +52,9 @@ class Part:
 
 class Supervisor:
     def __init__(self, plan_path: Path, arguments: argparse.Namespace) -> None:
-        self.plan: dict[str, Any] = json.loads(plan_path.read_text())
-        self.plan_path = plan_path
+        self.plan_text = plan_path.read_bytes()
+        """Every part gets it on its stdin: another command may write another plan meanwhile."""
+        self.plan: dict[str, Any] = json.loads(self.plan_text)
         self.arguments = arguments
         self.parts: list[Part] = []
         self.stopping = asyncio.Event()
@@ -61,6 +62,7 @@ class Supervisor:
         self.tasks: list[asyncio.Task[None]] = []
         self.socket: socket.socket | None = None
         self.started = time.monotonic()
+        self.code = 0
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -72,6 +74,8 @@ class Supervisor:
             self.tasks = [asyncio.create_task(self._keep(part)) for part in self.parts]
             if service is not None:
                 self.tasks.append(asyncio.create_task(self._keep_redis(service)))
+            for task in self.tasks:
+                task.add_done_callback(self._ended)
             announce = asyncio.create_task(self._announce())
             await self.stopping.wait()
             announce.cancel()
@@ -81,20 +85,28 @@ class Supervisor:
                 await asyncio.to_thread(service.close, 5.0)
             if self.socket is not None:
                 self.socket.close()
-        return 0
+        _say("stopped")
+        return self.code
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A task that keeps a part alive ends with the run only; anything else ends the run."""
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            _say(f"error: {type(problem).__name__}: {problem}")
+            self.code = 1
+            self.stopping.set()
 
     def _stop(self) -> None:
         """The first signal ends everything in order, a second one at once."""
         if self.stopping.is_set():
             self.in_a_hurry.set()
         else:
-            _say("stopping")
             self.stopping.set()
+            _say("stopping")
 
     def _declare(self) -> None:
         python = [sys.executable, "-m"]
         wanted = self.arguments.parts.split(",")
-        plan = str(self.plan_path)
+        plan = "-"
         if "gateway" in wanted and (self.plan["routes"] or self.plan["mounts"]):
             self.socket = _listen(self.arguments.host, self.arguments.port)
             fd = self.socket.fileno()
@@ -134,10 +146,15 @@ class Supervisor:
             pass_fds=(*part.pass_fds, write),
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=sys.stderr.fileno(),
         )
         os.close(write)
+        assert part.process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it died at once: its end is seen below
+            part.process.stdin.write(self.plan_text)
+            await part.process.stdin.drain()
+            part.process.stdin.close()
         listening = asyncio.create_task(self._listen_to(part, read))
         await part.process.wait()
         await listening
@@ -194,7 +211,10 @@ class Supervisor:
         if self.socket is not None:
             host, port = self.socket.getsockname()[:2]
             shown = "127.0.0.1" if host == "0.0.0.0" else host
-            _say(f"open {_bold(f'http://{shown}:{port}')}   API: http://{shown}:{port}/docs   Ctrl-C ends it")
+            url = f"http://{shown}:{port}"
+            has_page = any(r["method"] == "GET" and r["path"] == "/" for r in self.plan["routes"])
+            click = f"{_bold(url)}   API: {url}/docs" if has_page else _bold(f"{url}/docs")
+            _say(f"open {click}   Ctrl-C ends it")
 
     async def _end(self) -> None:
         for kind in PARTS:
@@ -249,7 +269,8 @@ def _how(code: int | None) -> str:
 def _say(text: str) -> None:
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     part = f"\x1b[35m{'platform':<10}\x1b[0m" if colour else f"{'platform':<10}"
-    print(f"{time.strftime('%H:%M:%S')} {part} {text}", file=sys.stderr, flush=True)  # noqa: T201 - its voice
+    with contextlib.suppress(OSError):  # nobody listens any more; there is work to do all the same
+        print(f"{time.strftime('%H:%M:%S')} {part} {text}", file=sys.stderr, flush=True)  # noqa: T201 - its voice
 
 
 def _bold(text: str) -> str:

@@ -11,6 +11,7 @@ pool's children that are ready, so nothing is leased that nobody could take at o
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -219,8 +220,7 @@ class Lease:
         self.end()
 
     def end(self) -> None:
-        if not self.ended:
-            self.ended = True
+        if self.leaser.worker.mark_ended(self):
             self.leaser.worker.ended(self)
 
 
@@ -235,7 +235,12 @@ class Leaser(threading.Thread):
         self.seconds_each = 0.0
         self.done = self.failed = self.dead = 0
         self.last_error = ""
-        self.reasons: dict[str, str] = {}
+        self.gathered: list[Element] = []
+        """Leased, and not yet in a group."""
+        self.deaths: dict[str, str] = {}
+        """How the last process of an element that runs alone ended."""
+        self.errors: dict[str, str] = {}
+        """Why an element was given up whose dead letter could not be written."""
 
     def run(self) -> None:
         delay = 0.5
@@ -250,36 +255,52 @@ class Leaser(threading.Thread):
 
     def _take(self) -> None:
         """One group, if a child is free and the source has one; else wait for either."""
-        if not self.worker.credits.acquire(self.worker.stopping):
+        credits, stopping = self.worker.credits, self.worker.stopping
+        if not credits.acquire(stopping):
             return
-        elements: list[Element] = []
         try:
-            elements = self._lease()
-        finally:
-            if not elements:
-                self.worker.credits.release()
-        if not elements:
+            self.gathered = list(self.source.lease(self._size()))
+        except BaseException:
+            credits.release()
+            raise
+        if self._worth_lingering():
+            credits.release()  # the child is for others meanwhile
+            self._linger()
+            if not credits.acquire(stopping):
+                for element in self.gathered:
+                    self.source.release(element)
+                self.gathered = []
+                return
+        if not self.gathered:
+            credits.release()
             self.source.wait(1.0)
             return
-        leases = [self._message(group, bury) for group, bury in groups_of(elements, self.plan)]
-        self.worker.hold(leases)
-        leases[0].has_credit = True
-        for lease in leases:
-            lease.has_credit = lease.has_credit or self.worker.credits.acquire(self.worker.stopping)
-            if lease.has_credit:
-                self.worker.submit(lease)
-            else:
+        first, *others = [self._message(group, bury) for group, bury in groups_of(self.gathered, self.plan)]
+        first.has_credit = True
+        self.worker.hold([first, *others])
+        self.gathered = []
+        self.worker.submit(first)
+        for lease in others:
+            if not credits.acquire(stopping):
                 lease.reason = "the worker was stopping"
                 lease.end()
+            elif self.worker.grant(lease):
+                self.worker.submit(lease)
+            else:
+                credits.release()
 
-    def _lease(self) -> list[Element]:
-        batch = self.plan.batch
-        elements = list(self.source.lease(self._size()))
-        deadline = time.monotonic() + batch.linger
-        while elements and len(elements) < batch.size and (left := deadline - time.monotonic()) > 0:
-            self.source.wait(left)
-            elements += self.source.lease(batch.size - len(elements))
-        return elements
+    def _worth_lingering(self) -> bool:
+        return bool(self.gathered and self.plan.batch.linger) and len(self.gathered) < self.plan.batch.size
+
+    def _linger(self) -> None:
+        """Wait for the group to fill; what it has is renewed meanwhile."""
+        deadline = time.monotonic() + self.plan.batch.linger
+        while self._worth_lingering() and not self.worker.stopping.is_set():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self.source.wait(min(left, 0.2))
+            self.gathered = [*self.gathered, *self.source.lease(self.plan.batch.size - len(self.gathered))]
 
     def _size(self) -> int:
         """As many elements as keep a child busy for about TARGET_SECONDS; few until that is known."""
@@ -291,7 +312,7 @@ class Leaser(threading.Thread):
     def _message(self, elements: list[Element], bury: bool) -> Lease:
         id = str(uuid.uuid4())
         hard = self.plan.timeout * len(elements) + HARD_LIMIT_GRACE if self.plan.timeout else None
-        reason = died_words(elements[0], self.reasons.pop(elements[0].id, "")) if bury else ""
+        reason = self._why(elements[0]) if bury else ""
         headers = {
             "lang": "py",
             "task": TASK,
@@ -310,12 +331,15 @@ class Leaser(threading.Thread):
         }
         return Lease(self, elements, headers, dump_group(self.plan.key, elements, reason))
 
+    def _why(self, element: Element) -> str:
+        """Why an element is buried that comes again after its last attempt."""
+        return self.errors.pop(element.id, "") or died_words(element, self.deaths.pop(element.id, ""))
+
     def settle(self, lease: Lease) -> None:
         """Tell the source what became of a group."""
         if lease.report is None:
-            for element in lease.elements:
-                if len(lease.elements) == 1:
-                    self.reasons[element.id] = lease.reason
+            if len(lease.elements) == 1:
+                self.deaths[lease.elements[0].id] = lease.reason
             log.warning(
                 "%s: a group of %d ended without a report: %s", self.plan.key, len(lease.elements), lease.reason
             )
@@ -323,6 +347,10 @@ class Leaser(threading.Thread):
             return
         report = lease.report
         settle(self.source, lease.elements, report)
+        for index in report.done:
+            self.deaths.pop(lease.elements[index].id, None)
+        for index, why in report.reasons.items():
+            self.errors[lease.elements[index].id] = why
         each = report.seconds / len(lease.elements)
         self.seconds_each = each if not self.seconds_each else 0.7 * self.seconds_each + 0.3 * each
         self.done += len(report.done) - report.dead
@@ -330,7 +358,8 @@ class Leaser(threading.Thread):
         self.dead += report.dead
         if report.error:
             self.last_error = report.error
-            log.warning("%s: %d failed, %d given up: %s", self.plan.key, report.failed, report.dead, report.error)
+            count = f" ({report.failed} failed in this group)" if report.failed > 1 else ""
+            log.warning("%s: %s%s", self.plan.key, report.error, count)
 
 
 class Credits:
@@ -385,7 +414,8 @@ class Worker:
             for key in pool.consumers
         ]
         self.in_flight: set[Lease] = set()
-        self.children: dict[int, dict[str, str]] = {}
+        self.children: dict[int, dict[str, Any]] = {}
+        self._counting = threading.Lock()
         self.global_error = ""
         self._lock = threading.Lock()
         self._inbox: deque[Lease] = deque()
@@ -507,6 +537,19 @@ class Worker:
         with self._lock:
             self.in_flight.update(leases)
 
+    def grant(self, lease: Lease) -> bool:
+        """Give a lease its credit, unless it was ended while it waited for one."""
+        with self._lock:
+            lease.has_credit = not lease.ended
+            return lease.has_credit
+
+    def mark_ended(self, lease: Lease) -> bool:
+        """Whether this is the first end of the lease."""
+        with self._lock:
+            first = not lease.ended
+            lease.ended = True
+            return first
+
     def submit(self, lease: Lease) -> None:
         self._inbox.append(lease)
         self._wake()
@@ -554,7 +597,8 @@ class Worker:
                 time.sleep(shortest / 3)
             for leaser in self.leasers:
                 with self._lock:
-                    mine = [e for lease in self.in_flight if lease.leaser is leaser for e in lease.elements]
+                    held = [e for lease in self.in_flight if lease.leaser is leaser for e in lease.elements]
+                mine = [*held, *leaser.gathered]
                 try:
                     if mine:
                         leaser.source.renew(mine)
@@ -568,24 +612,26 @@ class Worker:
         with os.fdopen(self._child_read, "rb") as lines:
             for line in lines:
                 said = json.loads(line)
-                self.children[said["pid"]] = said
                 if said["state"] == "failed":
                     self.notify("failed", said["error"])
-                self.count_children()
+                self.count_children(said)
 
-    def count_children(self) -> None:
-        for pid in list(self.children):
-            if not _alive(pid):
-                del self.children[pid]
-        ready = sum(1 for child in self.children.values() if child["state"] == "ready")
-        if ready and not self.credits.ready:
-            self.notify("ready")
-        self.credits.set_ready(ready)
+    def count_children(self, said: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The children that live, `said` by one of them noted; as many credits as are ready."""
+        with self._counting:
+            if said is not None:
+                self.children[said["pid"]] = said
+            self.children = {pid: child for pid, child in self.children.items() if _alive(pid)}
+            ready = sum(1 for child in self.children.values() if child["state"] == "ready")
+            if ready and not self.credits.ready:
+                self.notify("ready")
+            self.credits.set_ready(ready)
+            return list(self.children.values())
 
     def describe(self) -> dict[str, Any]:
-        self.count_children()
-        states = [child["state"] for child in self.children.values()]
-        errors = [c["error"] for c in self.children.values() if c["error"] and c["state"] == "failed"]
+        children = self.count_children()
+        states = [child["state"] for child in children]
+        errors = [c["error"] for c in children if c["error"] and c["state"] == "failed"]
         error = self.global_error or next(iter(errors), "")
         return {
             "pool": self.pool.name,
@@ -597,7 +643,7 @@ class Worker:
             if error
             else "building",
             "error": error,
-            "children": [{"pid": pid, "state": c["state"], "error": c["error"]} for pid, c in self.children.items()],
+            "children": children,
             "consumers": {
                 x.plan.key: {"done": x.done, "failed": x.failed, "dead": x.dead, "last_error": x.last_error}
                 for x in self.leasers
@@ -613,9 +659,10 @@ class Worker:
 
     def _end_builders(self) -> None:
         while True:
-            for pid, child in list(self.children.items()):
-                if child["state"] != "ready" and _alive(pid):
-                    os.kill(pid, signal.SIGKILL)
+            for child in self.count_children():
+                if child["state"] != "ready":
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child["pid"], signal.SIGKILL)
             time.sleep(0.1)
 
     def _close(self) -> None:
@@ -689,7 +736,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     celery.apps.worker.safe_say = lambda *_, **__: None  # it announces its shutdown past all logging
     plan = read_plan(arguments.plan)
-    pool = next(p for p in plan.pools if p.name == arguments.pool)
+    pool = next((p for p in plan.pools if p.name == arguments.pool), None)
+    if pool is None:
+        parser.error(f'the plan has no pool "{arguments.pool}"')
     name = "worker" if len(plan.pools) == 1 else f"worker {pool.name}"
     set_up_logging(name, plan.options.log_level)
     Worker(plan, pool, Path.cwd(), Notify(arguments.notify)).run()

@@ -109,6 +109,23 @@ def test_an_entry_of_another_program_is_read_too(session: LocalSession, stream: 
     assert (plain.body, plain.headers, plain.attempt) == (b"plain", {}, 1)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"price": "3", "item": "tea"}, {"body": "plain"}, {"attempts": "x", "sent_at": "y"}]
+)
+def test_an_entry_of_another_program_stays_the_same_when_it_comes_again(
+    session: LocalSession, stream: RedisStream, fields: dict[str, str]
+) -> None:
+    session.redis().xadd(stream.key, fields)
+    [first] = stream.lease(1)
+    stream.release(first)
+    [second] = stream.lease(1)
+    stream.release(second, delay=0.01, alone=True)
+    [third] = leased(stream)
+    for again, attempt in ((second, 2), (third, 3)):
+        assert (again.id, again.body, again.headers) == (first.id, first.body, {})
+        assert (again.sent_at, again.attempt) == (first.sent_at, attempt)
+
+
 def test_many_are_sent_in_order(stream: RedisStream) -> None:
     ids = stream.send_many((str(n).encode(), {}, None) for n in range(2500))
     assert len(set(ids)) == 2500

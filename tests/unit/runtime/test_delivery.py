@@ -2,18 +2,22 @@
 
 import asyncio
 import json
+import random
+import subprocess
 import sys
 import time
 import types
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 from pydantic import BaseModel
 
-from buildflow.errors import InvalidRow
+from buildflow.errors import InvalidRow, ServiceUnavailable
+from buildflow.ir.columns import Column
 from buildflow.ir.runtime import (
     BatchPlan,
     ConsumerPlan,
@@ -23,10 +27,15 @@ from buildflow.ir.runtime import (
     RetryPlan,
     RuntimePlan,
 )
-from buildflow.primitives.base import Element, Entry
+from buildflow.primitives.base import Element, Entry, SeenBefore
+from buildflow.primitives.table.duckdb_file import database
+from buildflow.primitives.table.duckdb_query import query
+from buildflow.primitives.table.duckdb_table import DuckDBSink, Location
 from buildflow.runtime.delivery import (
     ConsumerRunner,
+    ElementTimeout,
     Report,
+    _alarm,
     backoff,
     died_words,
     dump_group,
@@ -56,7 +65,10 @@ class FakeSink:
         if self.unfit(row):
             raise InvalidRow(f"{row!r} does not fit")
 
-    def commit(self, writer: str, entries: Sequence[Entry]) -> None:
+    def commit(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
+        ids = [entry.id for entry in entries]
+        if fresh and (len(set(ids)) < len(ids) or set(ids) & set(self.ids)):
+            raise SeenBefore
         if problem := self.refuse(entries):
             raise problem
         self.commits.append(list(entries))
@@ -352,7 +364,8 @@ def test_one_of_many_fails_and_its_neighbours_are_committed(bench: MakeBench) ->
     assert one.rows.rows == ["a", "c"]
     assert sorted(report.done) == [0, 2]
     assert [i for i, _ in report.retry] == [1]
-    assert (report.failed, report.dead, report.error) == (1, 0, "ValueError: not this one")
+    assert (report.failed, report.dead) == (1, 0)
+    assert report.error.endswith(": ValueError: not this one")
     assert one.dead == []
 
 
@@ -375,11 +388,43 @@ def test_an_error_is_one_line_however_long_its_message_is(bench: MakeBench) -> N
         raise ValueError("first\n  second\n" + "x" * 10_000)
 
     one = bench(handler, retry={"attempts": 1})
-    error = one.run(element("a")).error
-    assert error == one.dead[0].error
+    report = one.run(element("a"))
+    error = one.dead[0].error
+    assert report.error == "a given up after attempt 1: ValueError: first"
     assert error.startswith("ValueError: first second xxx")
     assert len(error) == 500
     assert "x" * 10_000 in one.dead[0].traceback
+
+
+def test_a_failure_is_told_with_its_element_and_its_attempt(bench: MakeBench) -> None:
+    one = bench(_fails_with(KeyError), retry={"jitter": 0.0})
+    line = one.run(element("a" * 8 + "b" * 24, attempt=2), element("logs/é.txt", attempt=3)).error
+    assert line == "logs/é.txt attempt 3 of 5, again in 4.0 s: KeyError: 'no'"
+    line = one.run(element("a" * 8 + "b" * 24, attempt=2)).error
+    assert line == "aaaaaaaa attempt 2 of 5, again in 2.0 s: KeyError: 'no'"
+
+
+async def _cancels(element: dict) -> None:  # type: ignore[type-arg]
+    raise asyncio.CancelledError
+
+
+def _cancels_sync(element: dict) -> None:  # type: ignore[type-arg]
+    raise asyncio.CancelledError
+
+
+async def _cancels_batch(element: list[dict]) -> None:  # type: ignore[type-arg]
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("timeout", [None, 20.0])
+@pytest.mark.parametrize("handler", [_cancels, _cancels_sync, _cancels_batch])
+def test_a_handler_that_is_cancelled_has_failed(bench: MakeBench, handler: Any, timeout: float | None) -> None:
+    one = bench(handler, timeout=timeout)
+    report = one.run(element("a", attempt=5), element("b"))
+    assert (report.done, [i for i, _ in report.retry]) == ([0], [1])
+    [letter] = one.dead
+    assert letter.error == "CancelledError"
+    assert f"in {handler.__name__}" in letter.traceback
 
 
 @pytest.mark.parametrize("body", [b"{not json", b'{"amount": 1}', b"\xff\xfe", b"[1, 2]"])
@@ -402,7 +447,7 @@ def test_a_row_that_does_not_fit_fails_its_element_alone(bench: MakeBench) -> No
     one.rows.unfit = lambda row: row == "bad"
     report = one.run(element("a"), element("bad"))
     assert one.rows.rows == ["a"]
-    assert report.error == "InvalidRow: 'bad' does not fit"
+    assert report.error.endswith(": InvalidRow: 'bad' does not fit")
 
 
 def _fails_with(kind: type[Exception]) -> Any:
@@ -437,7 +482,7 @@ def test_a_sync_handler_is_stopped_after_its_timeout(bench: MakeBench) -> None:
     started = time.monotonic()
     report = bench(handler, timeout=0.05).run(element("a"))
     assert time.monotonic() - started < 5
-    assert report.error == "ElementTimeout: stopped after its timeout of 0.05 s"
+    assert report.error.endswith(": ElementTimeout: stopped after its timeout of 0.05 s")
     assert [i for i, _ in report.retry] == [0]
 
 
@@ -454,7 +499,7 @@ async def _yields_and_sleeps(element: dict) -> AsyncIterator[int]:  # type: igno
 def test_an_async_handler_is_stopped_after_its_timeout(bench: MakeBench, handler: Any) -> None:
     one = bench(handler, timeout=0.05)
     report = one.run(element("a"))
-    assert report.error == "ElementTimeout: stopped after its timeout of 0.05 s"
+    assert report.error.endswith(": ElementTimeout: stopped after its timeout of 0.05 s")
     assert one.rows.rows == []
 
 
@@ -476,7 +521,33 @@ def _waits_too_long_sync(element: dict) -> None:  # type: ignore[type-arg]
 @pytest.mark.parametrize("timeout", [None, 20.0])
 @pytest.mark.parametrize("handler", [_waits_too_long, _waits_too_long_sync])
 def test_a_timeout_of_the_handlers_own_is_told_as_it_is(bench: MakeBench, handler: Any, timeout: float | None) -> None:
-    assert bench(handler, timeout=timeout).run(element("a")).error == "TimeoutError: the shop does not answer"
+    error = bench(handler, timeout=timeout).run(element("a")).error
+    assert error.endswith(" s: TimeoutError: the shop does not answer")
+
+
+def test_a_timeout_never_breaks_off_a_read_of_a_table_half_way(tmp_path: Path) -> None:
+    path = tmp_path / "t.duckdb"
+    file = database(path)
+    file.write(lambda c: c.execute("CREATE TABLE t AS SELECT 1 AS i"), create=True)
+    if (writer := file._thread) is not None:
+        writer.join()  # it lets go of the file a moment after the write returned
+    choice, stopped = random.Random(7), 0
+    for _ in range(250):
+        try:
+            with _alarm(choice.uniform(0.0002, 0.006)):
+                while True:
+                    query(path, "SELECT count(*) AS n FROM t")
+        except ElementTimeout:
+            stopped += 1
+        assert (file._cursors, file._attached) == (0, "")
+    assert stopped == 250
+    script = (
+        "import sys; from pathlib import Path; from buildflow.primitives.table.duckdb_file import database;"
+        "database(Path(sys.argv[1])).write(lambda c: c.execute('INSERT INTO t VALUES (2)'))"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=True, timeout=30)
+    file.write(lambda c: c.execute("INSERT INTO t VALUES (3)"))
+    assert query(path, "SELECT sum(i) AS n FROM t") == [{"n": 6}]
 
 
 # batches
@@ -530,6 +601,27 @@ def test_a_batch_whose_rows_cannot_be_committed_is_taken_apart_too(bench: MakeBe
     assert ([x.id for x in one.dead], report.dead) == (["bad"], 1)
 
 
+@pytest.mark.parametrize(
+    ("ids", "rows"),
+    [("OLD N1 N2", ["N1", "N2"]), ("N3 OLD", ["N3"]), ("N4 N4", ["N4"])],
+)
+def test_a_batch_with_an_element_seen_before_loses_and_doubles_nothing(
+    bench: MakeBench, tmp_path: Path, ids: str, rows: list[str]
+) -> None:
+    def handler(element: list[dict]) -> list[dict]:  # type: ignore[type-arg]
+        return [{"n": e["n"]} for e in element]
+
+    path = tmp_path / "t.duckdb"
+    database(path).write(lambda c: c.execute("CREATE TABLE t (n VARCHAR)"), create=True)
+    one = bench(handler)
+    sinks: dict[str, Any] = one.runner.connections.sinks  # type: ignore[attr-defined]
+    sinks["rows"] = DuckDBSink(Location(path, "main", "t"), [Column(name="n", kind="string")])
+    assert one.run(element("OLD")).done == [0]
+    report = one.run(*map(element, ids.split()))
+    assert (len(report.done), report.failed) == (len(ids.split()), 0)
+    assert [row["n"] for row in query(path, "SELECT n FROM t")] == ["OLD", *rows]
+
+
 def _refuse_rows(*bad: str) -> Any:
     def refuse(entries: Sequence[Entry]) -> Exception | None:
         return RuntimeError("refused") if any(row in bad for e in entries for row in e.rows) else None
@@ -547,7 +639,7 @@ def test_a_commit_that_fails_is_taken_apart_so_that_only_the_culprit_fails(bench
     assert one.rows.rows == ["a", "c"]
     assert sorted(report.done) == [0, 2]
     assert [i for i, _ in report.retry] == [1]
-    assert report.error == "RuntimeError: refused"
+    assert report.error.endswith(" s: RuntimeError: refused")
 
 
 def test_rows_of_a_slow_group_are_committed_before_its_end(bench: MakeBench) -> None:
@@ -570,7 +662,44 @@ def test_a_dead_letter_that_cannot_be_stored_keeps_its_element_at_the_source(ben
     report = one.run(element("a", attempt=5))
     assert (report.done, report.dead) == ([], 0)
     assert [i for i, _ in report.retry] == [0]
-    assert report.error == "the dead-letter store fails: OSError: disk full"
+    assert report.error.startswith("a kept after attempt 5, again in ")
+    assert report.error.endswith(" s: the dead-letter store fails: OSError: disk full")
+    assert report.reasons == {0: "ValueError: no"}
+
+
+def test_one_letter_that_cannot_be_stored_does_not_take_its_neighbours(bench: MakeBench) -> None:
+    one = bench(_fails_with(ValueError))
+    one.graves.refuse = lambda entries: OSError("no") if any(e.id == "bad#0" for e in entries) else None
+    report = one.run(element("a", attempt=5), element("bad", attempt=5), element("c", attempt=5))
+    assert ([x.id for x in one.dead], sorted(report.done), report.dead) == (["a", "c"], [0, 2], 2)
+    assert ([i for i, _ in report.retry], report.reasons) == ([1], {1: "ValueError: no"})
+
+
+def test_a_store_that_cannot_be_reached_is_asked_once_a_group(bench: MakeBench) -> None:
+    asked: list[int] = []
+
+    def refuse(entries: Sequence[Entry]) -> Exception:
+        asked.append(len(entries))
+        return ServiceUnavailable()
+
+    one = bench(_fails_with(ValueError))
+    one.graves.refuse = refuse
+    report = one.run(element("a", attempt=5), element("b", attempt=5))
+    assert asked == [2]
+    assert (sorted(report.reasons), report.done) == ([0, 1], [])
+
+
+def test_an_error_that_cannot_be_encoded_is_stored_with_escapes(bench: MakeBench) -> None:
+    def handler(element: dict) -> None:  # type: ignore[type-arg]
+        raise ValueError("a file named \udcff")
+
+    one = bench(handler)
+    report = one.run(element("a", attempt=5))
+    [letter] = one.dead
+    assert letter.error == "ValueError: a file named \\udcff"
+    assert report.error == f"a given up after attempt 5: {letter.error}"
+    assert letter.error in letter.traceback
+    letter.traceback.encode()
 
 
 def test_burying_gives_up_without_calling_the_handler(bench: MakeBench) -> None:
@@ -620,14 +749,16 @@ def test_a_dependency_sees_the_handlers_failure_and_cannot_hide_it(bench: MakeBe
 
     report = bench(handler, dependencies={"session": (session, "request")}).run(element("a"))
     assert seen == ["rolled back: no"]
-    assert report.error == "ValueError: no"
+    assert report.error.endswith(" s: ValueError: no")
 
 
 # the main process's part
 
 
 def test_a_report_crosses_as_json() -> None:
-    report = Report(done=[0, 2], retry=[(1, 1.5)], failed=1, dead=1, error="ValueError: é", seconds=0.25)
+    report = Report(
+        done=[0, 2], retry=[(1, 1.5)], failed=1, dead=1, error="ValueError: é", reasons={1: "é"}, seconds=0.25
+    )
     assert Report.from_json(report.to_json()) == report
 
 

@@ -86,7 +86,7 @@ class QueueSink:
     def check(self, row: Any) -> None:
         encode(row)
 
-    def commit(self, writer: str, entries: Sequence[Entry]) -> None:
+    def commit(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
         """All rows arrive together or not at all. A repeated commit sends again, under the same ids, by which
         whoever takes the messages can tell."""
         self._stream.send_many(

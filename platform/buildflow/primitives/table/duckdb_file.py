@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildflow.errors import ResourceFailed, ServiceUnavailable
+from buildflow.interrupts import whole
 from buildflow.primitives.table.duckdb_locks import FileLock, StoreLocks
 
 if TYPE_CHECKING:
@@ -83,23 +84,25 @@ class DuckDBFile:
         """A connection that sees what is committed; read briefly, for writers wait.
 
         It may belong to an instance that writes: begin a read-only transaction before running foreign SQL.
+        A timeout waits until the read has ended: broken off half-way, it would keep its lock.
         Raises `ResourceFailed` when there is no file, `ServiceUnavailable` when another program keeps it.
         """
-        outer = getattr(_here, "reading", {}).get(self.path)
-        if outer is not None:  # a second lock in one thread would wait behind a writer that waits for the first
-            with contextlib.closing(self._use(outer.cursor())) as inner:
-                yield inner
-            return
-        self._require_file()
-        lock: FileLock | None = None
-        cursor = self._borrow()
-        if cursor is None:
-            lock, cursor = self._enter(self._locks.shared, self._attach_reader)
-        try:
-            with _inside(self.path, cursor):
-                yield cursor
-        finally:
-            self._give_back(cursor, lock)
+        with whole():
+            outer = getattr(_here, "reading", {}).get(self.path)
+            if outer is not None:  # a second lock in one thread would wait behind a writer that waits for the first
+                with contextlib.closing(self._use(outer.cursor())) as inner:
+                    yield inner
+                return
+            self._require_file()
+            lock: FileLock | None = None
+            cursor = self._borrow()
+            if cursor is None:
+                lock, cursor = self._enter(self._locks.shared, self._attach_reader)
+            try:
+                with _inside(self.path, cursor):
+                    yield cursor
+            finally:
+                self._give_back(cursor, lock)
 
     def write(self, work: Callable[[Connection], T], *, create: bool = False) -> T:
         """Run `work` in a transaction; its result, once that is durable.
@@ -114,6 +117,7 @@ class DuckDBFile:
         answers with a result for each."""
         return self._submit(_Job(key, run, payload))  # type: ignore[no-any-return]
 
+    @whole()
     def _submit(self, job: _Job, *, create: bool = False) -> Any:
         if self.path in getattr(_here, "reading", {}):
             raise RuntimeError(f"a write to {self.path} inside a read of it would wait for itself")
@@ -349,6 +353,7 @@ class DuckDBFile:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
+@whole()
 def database(path: Path) -> DuckDBFile:
     """This process's `DuckDBFile` for `path`. Refuses what was open here when this process was forked: DuckDB
     believes for ever that it still is."""
@@ -430,9 +435,13 @@ def _at_exit() -> None:
     """Let a running commit end: a thread that returns from DuckDB into a finished interpreter aborts it. And
     close what is idle, of which DuckDB 2.0 would complain on stderr."""
     _pause(seconds=2.0)
-    for file in _files.values():
-        file.close_idle()
+    writers = [file._thread for file in _files.values() if file._thread is not None]
     _resume()
+    for writer in writers:  # one that has let go of the file still holds its cursor until it returns
+        writer.join(timeout=2.0)
+    with _lock:
+        for file in _files.values():
+            file.close_idle()
 
 
 os.register_at_fork(before=_pause, after_in_parent=_resume, after_in_child=_start_afresh)

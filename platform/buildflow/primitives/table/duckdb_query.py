@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildflow.errors import BuildflowError
+from buildflow.interrupts import whole
 from buildflow.primitives.table.duckdb_columns import quote
 from buildflow.primitives.table.duckdb_file import database
 
@@ -24,6 +25,7 @@ Decode = Callable[[Any], Any]
 _ZONED = "TIMESTAMP WITH TIME ZONE"
 
 
+@whole()
 def query(path: Path, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """The rows of one SELECT. Zoned timestamps come as aware datetimes in UTC, JSON as values, records as
     mappings. Raises `BuildflowError` with DuckDB's words for SQL that it refuses."""

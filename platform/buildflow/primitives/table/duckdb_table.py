@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed
 from buildflow.ir.columns import Column
-from buildflow.primitives.base import Entry
+from buildflow.primitives.base import Entry, SeenBefore
 from buildflow.primitives.table.duckdb_columns import quote, readable, text
 from buildflow.primitives.table.duckdb_file import database
 from buildflow.primitives.table.duckdb_query import query
@@ -57,6 +57,12 @@ class _Write:
     writer: str
     ids: tuple[str, ...]
     fragments: tuple[str, ...]
+    fresh: bool
+
+    def repeats(self, seen: Container[tuple[str, str]]) -> bool:
+        """Whether one of its ids was seen, or comes twice."""
+        ids = [id for id in self.ids if id]
+        return len(set(ids)) < len(ids) or any((self.writer, id) in seen for id in ids)
 
 
 class TableWriter:
@@ -76,11 +82,11 @@ class TableWriter:
     def check(self, rows: Sequence[Any]) -> None:
         self._encoder.encode([rows])
 
-    def write(self, writer: str, entries: Sequence[Entry]) -> None:
-        """All or none; entries of a (writer, id) that was written before are skipped. An empty id is never
-        skipped and leaves no marker."""
+    def write(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
+        """All or none; entries of a (writer, id) that was written before are skipped, or with `fresh` refused by
+        `SeenBefore`. An empty id is never skipped and leaves no marker."""
         fragments = self._encoder.encode([list(entry.rows) for entry in entries])
-        job = _Write(writer, tuple(entry.id for entry in entries), tuple(fragments))
+        job = _Write(writer, tuple(entry.id for entry in entries), tuple(fragments), fresh)
         with _in_words(self._location):
             file = database(self._location.path)
             if not self._prepared:
@@ -92,6 +98,8 @@ class TableWriter:
         seen = self._seen(connection, writes)
         fragments, marks = [], []
         for write in writes:
+            if write.fresh and write.repeats(seen):
+                raise SeenBefore
             for id, fragment in zip(write.ids, write.fragments, strict=True):
                 if id:
                     if (write.writer, id) in seen:
@@ -179,9 +187,9 @@ class DuckDBSink:
     def check(self, row: Any) -> None:
         self._rows.check([row])
 
-    def commit(self, writer: str, entries: Sequence[Entry]) -> None:
+    def commit(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
         if entries:
-            self._rows.write(writer, entries)
+            self._rows.write(writer, entries, fresh=fresh)
 
     def close(self) -> None:
         """Nothing stays open between commits."""

@@ -1,0 +1,116 @@
+"""Leases of a running worker: renewed while a handler works or a group fills, kept over the loss of the broker."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness import PLATFORM, environment, platform, processes_in, project, rows, running, status, wait_for
+
+pytestmark = pytest.mark.slow
+
+YAML = """
+project: leases
+primitives:
+  jobs: {type: queue, lease: 1s}
+  results: {type: table, columns: app:Row}
+consumers:
+  work:
+    source: jobs
+    handler: app:work
+    sink: results
+    batch: {BATCH}
+"""
+
+APP = """
+import os, time
+from dataclasses import dataclass
+
+@dataclass
+class Row:
+    name: str
+
+def work(job: str) -> Row:
+    with open("calls", "a") as calls:
+        calls.write(job + "\\n")
+    time.sleep(float(os.environ.get("SLOW", "0")))
+    return Row(job)
+"""
+
+
+def make(tmp_path: Path, batch: str = "size: 100") -> Path:
+    return project(tmp_path, YAML.replace("BATCH", batch), app=APP)
+
+
+def calls(folder: Path) -> list[str]:
+    return (folder / "calls").read_text().split() if (folder / "calls").exists() else []
+
+
+def test_a_slow_handler_keeps_its_lease_though_another_worker_waits(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with running(folder, SLOW="4") as app:
+        app.ready()
+        other = subprocess.Popen(
+            [*PLATFORM, "worker"], cwd=folder, env=environment(SLOW="4"), stderr=subprocess.DEVNULL
+        )
+        try:
+            wait_for(lambda: len([p for p in status(folder)["processes"] if p["kind"] == "worker"]) == 2)
+            assert platform(folder, "send", "jobs", "one").returncode == 0
+            wait_for(lambda: rows(folder, "results"))
+            assert calls(folder) == ["one"], "a renewed lease is nobody else's"
+        finally:
+            other.send_signal(signal.SIGINT)
+            other.wait(timeout=20)
+
+
+def test_a_group_that_fills_longer_than_its_lease_is_leased_once(tmp_path: Path) -> None:
+    folder = make(tmp_path, "size: 3, linger: 4s")
+    with running(folder) as app:
+        app.ready()
+        assert platform(folder, "send", "jobs", "a").returncode == 0
+        wait_for(lambda: status(folder)["consumers"][0]["in_flight"] == 1)
+        assert platform(folder, "send", "jobs", "b").returncode == 0
+        wait_for(lambda: len(rows(folder, "results")) == 2)
+        assert sorted(calls(folder)) == ["a", "b"]
+        assert platform(folder, "dlq", "ls", "--json").stdout.strip() == "[]"
+
+
+def test_a_busy_pool_goes_on_after_it_lost_its_broker_again_and_again(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    with running(folder, SLOW="0.05") as app:
+        app.ready()
+        for round in range(3):
+            names = [f"r{round}-{i}" for i in range(20)]
+            assert platform(folder, "send", "jobs", *names).returncode == 0
+            wait_for(lambda: len(rows(folder, "results")) > 20 * round)  # noqa: B023 - called here
+            app.kill("redis")
+            wait_for(lambda: len(rows(folder, "results")) >= 20 * (round + 1), 60)  # noqa: B023 - called here
+        wait_for(lambda: not status(folder)["consumers"][0]["in_flight"])
+        found = [row["name"] for row in rows(folder, "results")]
+        assert len(found) == len(set(found)) == 60
+
+
+def test_a_run_whose_log_nobody_reads_still_restarts_its_parts_and_ends(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    command = [*PLATFORM, "run", "--apply", "--port", "0"]
+    run = subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, start_new_session=True)
+    assert run.stderr is not None
+    try:
+        for line in run.stderr:
+            if b"ready in" in line:
+                break
+        run.stderr.close()
+        worker = next(p for p in processes_in(folder) if p.name() and "runtime.worker" in " ".join(p.cmdline()))
+        worker.kill()
+        wait_for(lambda: (s := status(folder))["ready"] and s["processes"][0]["pid"] != worker.pid, 20)
+        started = time.monotonic()
+        run.send_signal(signal.SIGTERM)
+        run.wait(timeout=15)
+        assert time.monotonic() - started < 10
+        assert processes_in(folder) == []
+    finally:
+        for process in processes_in(folder):
+            process.kill()
+        run.wait()
