@@ -13,6 +13,7 @@ import functools
 import inspect
 import json
 import logging
+import signal
 import socket
 import time
 import uuid
@@ -438,6 +439,9 @@ def main() -> None:
     )
     # not uvicorn's own `fd`: it takes the socket for a unix one, so that TCP_NODELAY stays off and answers wait 40 ms
     sockets = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn ends on them, and then raises them once more: what is below has to run all the same
+        signal.signal(signum, lambda *_: None)
     started = time.monotonic()
     try:
         uvicorn.Server(config).run(sockets)
