@@ -215,7 +215,7 @@ def test_a_stack_that_runs_is_not_destroyed_and_keeps_its_plan(folder: Path) -> 
     project(folder, yaml, app=SALE + "\ndef index() -> dict: return {}\n")
     with running(folder) as app:
         app.ready()
-        (gateway,) = (p for p in wait_for(lambda: status(folder)["processes"]) if p["kind"] == "gateway")
+        (gateway,) = wait_for(lambda: [p for p in status(folder)["processes"] if p["kind"] == "gateway"])
         refused = run(folder, "destroy", "--yes", expect=1)
         assert 'error: stack "local" is running (gateway ' in refused.stderr
         assert f"gateway {gateway['pid']}" in refused.stderr

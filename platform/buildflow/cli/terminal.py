@@ -100,27 +100,26 @@ def _read(file: str) -> list[str]:
 
 def confirm(question: str) -> bool:
     """The walkthrough's question. The end of input is a no, and so is Ctrl-C."""
-    say(f"\n{question}")
+    try:
+        say(f"\n{question}")
+        return _agreed()
+    except KeyboardInterrupt:
+        say()
+        return False
+
+
+def _agreed() -> bool:
     while True:
         sys.stderr.write('Enter "y (yes)" to confirm, "n (no) to reject": ')
         sys.stderr.flush()
-        answer = _answer()
-        if answer in ("y", "yes"):
-            return True
-        if answer in ("n", "no"):
-            return False
-        say("please answer y or n")
-
-
-def _answer() -> str:
-    try:
         line = sys.stdin.readline()
-    except KeyboardInterrupt:
-        line = ""
-    if not line:
-        say()
-        return "no"
-    return line.strip().lower()
+        if not line:
+            say()
+            return False
+        answer = line.strip().lower()
+        if answer in ("y", "yes", "n", "no"):
+            return answer.startswith("y")
+        say("please answer y or n")
 
 
 BRIEF = 300

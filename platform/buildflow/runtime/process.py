@@ -94,7 +94,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         failing = False
-        while not self._stop.wait(0 if self.since == 0 else BEAT):
+        while not self._stop.is_set():
             try:
                 self.beat()
                 failing = False
@@ -102,6 +102,7 @@ class Heartbeat:
                 if not failing:
                     logging.getLogger("buildflow").warning("no heartbeat: %s", exc)
                 failing = True
+            self._stop.wait(BEAT)
 
     def stop(self) -> None:
         self._stop.set()
