@@ -39,13 +39,18 @@ def put_json(value: Any) -> None:
 
 def fail(error: BuildflowError) -> NoReturn:
     """A failure of the world in words, and exit code 1."""
+    show(error)
+    sys.exit(EXIT_MISTAKE)
+
+
+def show(error: BuildflowError) -> None:
+    """A failure of the world in words."""
     first, *rest = str(error).splitlines() or [type(error).__name__]
     say(f"{styled('error', 'red', 'bold')}: {first}")
     for line in rest:
         say(f"       {line}")
     if error.hint:
         say(f"{styled('help', 'cyan')}: {error.hint}")
-    sys.exit(EXIT_MISTAKE)
 
 
 def diagnostics_json(diagnostics: Sequence[Diagnostic], *, ok: bool) -> dict[str, Any]:
