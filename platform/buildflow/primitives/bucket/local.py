@@ -4,15 +4,17 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildflow.errors import ResourceFailed
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Action, Change
 from buildflow.primitives.bucket.folder import bucket_folder, make_folders, relative_folder, sweep
-from buildflow.primitives.bucket.local_handle import LocalBucket
 from buildflow.primitives.bucket.object_names import HIDDEN
 from buildflow.providers.base import LocalSession, physical_name
+
+if TYPE_CHECKING:
+    from buildflow.primitives.bucket.local_handle import LocalBucket
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -98,7 +100,9 @@ class LocalBucketDriver:
         except OSError as error:
             raise ResourceFailed(f"the bucket {resource.name} could not be deleted: {error}") from error
 
-    def handle(self, resource: Resource, session: LocalSession) -> LocalBucket:
+    def handle(self, resource: Resource, session: LocalSession) -> "LocalBucket":
+        from buildflow.primitives.bucket.local_handle import LocalBucket  # `check` names buckets, and opens none
+
         return LocalBucket(resource, session)
 
     def _refuse_neighbours(self, resource: Resource, folder: Path, session: LocalSession) -> None:

@@ -5,15 +5,17 @@ import threading
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Action, Change
-from buildflow.primitives.bucket.local_handle import LocalBucket
 from buildflow.primitives.file_change_stream.ledger import bucket_of, ledger_key, stream_key
 from buildflow.primitives.redis_stream import RedisStream
 from buildflow.providers.base import LocalSession
 from buildflow.types.events import FileChangeEvent
+
+if TYPE_CHECKING:
+    from buildflow.primitives.bucket.local_handle import LocalBucket
 
 _EVENTS = ("created", "deleted")
 
@@ -27,7 +29,9 @@ class _EventObject:
         self._session = session
 
     @cached_property
-    def _bucket(self) -> LocalBucket:
+    def _bucket(self) -> "LocalBucket":
+        from buildflow.primitives.bucket.local_handle import LocalBucket
+
         return LocalBucket(bucket_of(self._stream, self._session), self._session)
 
     def read(self) -> bytes:
