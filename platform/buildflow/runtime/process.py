@@ -75,6 +75,7 @@ class Heartbeat:
         self.describe = describe
         self.key = f"{connections.namespace}:process:{kind}:{socket.gethostname()}:{os.getpid()}"
         self.since = time.time()
+        self._heard = self._told = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -93,20 +94,22 @@ class Heartbeat:
         self.connections.state().set(self.key, json.dumps(entry), ex=int(BEAT * 5))
 
     def _run(self) -> None:
-        failing = False
         while not self._stop.is_set():
             try:
                 self.beat()
-                failing = False
+                self._heard = True
             except Exception as exc:
-                if not failing:
+                if self._heard or not self._told:
                     logging.getLogger("buildflow").warning("no heartbeat: %s", exc)
-                failing = True
+                self._heard, self._told = False, True
             self._stop.wait(BEAT)
 
     def stop(self) -> None:
+        """Take the entry away. Where nobody hears the heart it lapses by itself: an end does not wait for that."""
         self._stop.set()
-        self._thread.join(timeout=2)
+        self._thread.join(timeout=1)
+        if self._thread.is_alive() or not self._heard:
+            return
         try:
             self.connections.state().delete(self.key)
         except Exception as exc:
