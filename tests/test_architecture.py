@@ -19,13 +19,11 @@ SLOW_TO_IMPORT = (
 )
 
 LOADED = """
-import sys
+import atexit, sys
 sys.argv[0] = "platform"
+atexit.register(lambda: print("\\n".join(sorted(sys.modules)), file=sys.__stderr__))
 from buildflow.cli.main import main
-try:
-    main()
-finally:
-    print("\\n".join(sorted(sys.modules)), file=sys.__stderr__)
+main()
 """
 
 

@@ -4,10 +4,11 @@ import gc
 
 gc.set_threshold(200_000)  # a short command ends before collecting garbage pays
 
+import atexit
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -78,9 +79,17 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the program; exit codes: 0 fine, 1 a mistake or a failure, 2 wrong usage, 3 changes, 4 declined."""
     sys.path.insert(0, os.getcwd())
+    try:
+        _run()
+    except SystemExit as exc:
+        _leave(exc.code if isinstance(exc.code, int) else int(exc.code is not None))
+    _leave(0)
+
+
+def _run() -> None:
     try:
         program(next((word for word in sys.argv[1:] if not word.startswith("-")), None))()
     except BuildflowError as exc:
@@ -93,6 +102,18 @@ def main() -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without taking the interpreter apart, which takes a fifth of a short command's time. What asked to be run
+    at the end is run; a bug's traceback does not come this way."""
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more
+        code = code or EXIT_MISTAKE
+    os._exit(code)
 
 
 if __name__ == "__main__":
