@@ -425,7 +425,7 @@ def main() -> None:
     connections = Connections(plan, Path.cwd())
     notify = Notify(arguments.notify)
     gateway = Gateway(plan, connections, Container(plan, connections, threads=True), notify)
-    heartbeat = Heartbeat("gateway", connections, gateway.describe).start()
+    heartbeat = notify.heartbeat = Heartbeat("gateway", connections, gateway.describe).start()
     config = uvicorn.Config(
         gateway,
         host=arguments.host,

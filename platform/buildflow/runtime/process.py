@@ -56,8 +56,11 @@ class Notify:
 
     def __init__(self, fd: int | None) -> None:
         self.fd = fd
+        self.heartbeat: Heartbeat | None = None
 
     def __call__(self, state: str, error: str = "") -> None:
+        if self.heartbeat is not None:
+            self.heartbeat.soon()
         if self.fd is None:
             return
         try:
@@ -77,6 +80,7 @@ class Heartbeat:
         self.since = time.time()
         self._heard = self._told = False
         self._stop = threading.Event()
+        self._soon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> "Heartbeat":
@@ -102,11 +106,17 @@ class Heartbeat:
                 if self._heard or not self._told:
                     logging.getLogger("buildflow").warning("no heartbeat: %s", exc)
                 self._heard, self._told = False, True
-            self._stop.wait(BEAT)
+            self._soon.wait(BEAT)
+            self._soon.clear()
+
+    def soon(self) -> None:
+        """Beat now: something has changed that `status` should tell."""
+        self._soon.set()
 
     def stop(self) -> None:
         """Take the entry away. Where nobody hears the heart it lapses by itself: an end does not wait for that."""
         self._stop.set()
+        self._soon.set()
         self._thread.join(timeout=1)
         if self._thread.is_alive() or not self._heard:
             return

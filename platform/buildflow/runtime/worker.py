@@ -425,7 +425,7 @@ class Worker:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._child_read, self._child_write = os.pipe()
-        self.heartbeat = Heartbeat("worker", self.connections, self.describe)
+        self.heartbeat = notify.heartbeat = Heartbeat("worker", self.connections, self.describe)
 
     # building and running
 
@@ -615,6 +615,7 @@ class Worker:
                 if said["state"] == "failed":
                     self.notify("failed", said["error"])
                 self.count_children(said)
+                self.heartbeat.soon()
 
     def count_children(self, said: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """The children that live, `said` by one of them noted; as many credits as are ready."""
