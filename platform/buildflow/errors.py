@@ -27,10 +27,6 @@ class PortInUse(BuildflowError):
     """The port is taken by another program."""
 
 
-class StateLocked(BuildflowError):
-    """Another command is changing this stack."""
-
-
 class StateUnreadable(BuildflowError):
     """The recorded state of this stack cannot be read."""
 

@@ -1,7 +1,7 @@
 """Graph and handlers to a RuntimePlan: every parameter bound, every dependency in building order."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -55,7 +55,6 @@ class _Lowering:
     sources: Sources
     found: list[Diagnostic] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
-    guarantees: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> Names:

@@ -82,7 +82,6 @@ class ConsumerPlan(Plan):
     retry: RetryPlan
     dead_letter: str | None = None
     timeout: float | None = None
-    guarantee: str = ""
 
 
 class PoolPlan(Plan):

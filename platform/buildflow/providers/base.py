@@ -8,16 +8,6 @@ from typing import Any, Protocol
 from buildflow.ir.graph import ResourceGraph
 
 
-class Session(Protocol):
-    """An open connection to one provider for one stack. Cheap to make; connects on first use; not fork-safe
-    once used, so a forked child makes its own."""
-
-    graph: ResourceGraph
-    """All resources of the stack, for a driver that needs its neighbours."""
-
-    def close(self) -> None: ...
-
-
 class LocalSession(Protocol):
     """The session of `provider: local`, as its drivers see it."""
 
