@@ -32,8 +32,17 @@ class Related:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """A cure that is safe to apply: within `span`, the text `old` (it stands there once) becomes `new`."""
+
+    span: Span
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One mistake. `code` is stable and stands in `CODES`."""
+    """One mistake. `code` is stable and stands in `CODES`; `fix` is there when `check --fix` may cure it."""
 
     code: str
     message: str
@@ -41,6 +50,7 @@ class Diagnostic:
     hint: str = ""
     related: tuple[Related, ...] = ()
     severity: Severity = Severity.ERROR
+    fix: Replacement | None = None
 
     @property
     def title(self) -> str:
@@ -56,10 +66,13 @@ CODES: dict[str, str] = {
     "BF106": "format too new",
     "BF107": "reserved key",
     "BF108": "unknown anchor or alias",
+    "BF109": "YAML 1.1 reads this otherwise",
     "BF120": "malformed interpolation",
     "BF121": "environment variable not set",
     "BF122": "unknown variable",
     "BF123": "unknown interpolation",
+    "BF124": "secret in clear",
+    "BF125": "reference is not known here",
     "BF201": "unknown key",
     "BF202": "missing key",
     "BF203": "wrong type",
@@ -78,11 +91,14 @@ CODES: dict[str, str] = {
     "BF216": "circular reference",
     "BF217": "not on this provider",
     "BF218": "routes collide",
-    "BF219": "nothing uses this primitive",
+    "BF219": "nothing uses this",
     "BF220": "the provider refuses this name",
     "BF221": "two primitives with one name",
     "BF222": "two consumers of one source",
     "BF223": "feeds itself",
+    "BF224": "route is never reached",
+    "BF225": "does not run yet",
+    "BF226": "unknown field",
     "BF301": "malformed handler",
     "BF302": "module not found",
     "BF303": "function not found",
@@ -101,15 +117,53 @@ CODES: dict[str, str] = {
 """Every code that the compiler can emit, with its title."""
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that `name` is most probably meant to be; None when nothing is near."""
+    written = name.casefold()
+    ranked = sorted((_distance(written, k.casefold()), _distance(name, k), k) for k in set(known) if k != name)
+    if ranked and ranked[0][0] <= max(1, len(name) // 3):
+        return ranked[0][2]
+    near = get_close_matches(name, [k for *_, k in ranked], n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def _distance(a: str, b: str) -> int:
+    """Characters to add, drop, change, or swap with their neighbour to make `a` into `b` (optimal string alignment).
+
+    Source: https://en.wikipedia.org/wiki/Damerau-Levenshtein_distance
+    """
+    if abs(len(a) - len(b)) > max(len(a), 3) // 2:
+        return max(len(a), len(b))
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, before, row = before, row, [i]
+        for j, y in enumerate(b, 1):
+            best = min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                best = min(best, last[j - 2] + 1)
+            row.append(best)
+    return row[-1]
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """A hint that names the closest of `known`, or lists them when they are few."""
     choices = sorted(known)
-    close = get_close_matches(name, choices, n=1, cutoff=0.6)
-    if close:
-        return f'did you mean "{close[0]}"?'
+    if near := closest(name, choices) if name else None:
+        return f'did you mean "{near}"?'
     if choices and len(choices) <= 12:
         return "one of: " + ", ".join(choices)
     return otherwise
+
+
+def misspelt(
+    code: str, message: str, span: Span, name: str, known: Iterable[str], otherwise: str = "", **more: Any
+) -> Diagnostic:
+    """A name out of a closed set that is not in it: the hint names the closest one, and `--fix` may put it there."""
+    choices = sorted(known)
+    near = closest(name, choices)
+    fix = Replacement(span, name, near) if near else None
+    return Diagnostic(code, message, span, did_you_mean(name, choices, otherwise), fix=fix, **more)
 
 
 def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -36,6 +36,9 @@ class Unfit:
     place: Place | None = None
     below: tuple[str, ...] = ()
     """Where in the YAML it is, from the section that names the function; empty for the function's name itself."""
+    wrong: str = ""
+    right: str = ""
+    """A misspelt name there, and the one that is probably meant; empty where there is none."""
 
 
 def columns_of(shape: Shape) -> tuple[tuple[Column, ...], list[Unfit]]:
@@ -98,7 +101,7 @@ def inline_columns(declared: Mapping[str, str]) -> tuple[tuple[Column, ...], dic
 def check_rows(returns: Shape, columns: tuple[Column, ...], sink: str) -> list[Unfit]:
     """What a handler returns against a table's columns. Says nothing about what it cannot know."""
     found: list[Unfit] = []
-    for shape in _rows(returns):
+    for shape in each_row(returns):
         if shape.kind in ("unknown", "mapping", "named"):
             continue
         if shape.kind == "none":
@@ -110,12 +113,13 @@ def check_rows(returns: Shape, columns: tuple[Column, ...], sink: str) -> list[U
     return found
 
 
-def _rows(returns: Shape) -> Iterable[Shape]:
+def each_row(returns: Shape) -> Iterable[Shape]:
+    """What a handler may return as one row: a union's options, a list's items."""
     if returns.kind == "union":
         for option in returns.options:
-            yield from _rows(option)
+            yield from each_row(option)
     elif returns.kind == "list":
-        yield from _rows(returns.item or Shape(kind="unknown"))
+        yield from each_row(returns.item or Shape(kind="unknown"))
     else:
         yield returns
 

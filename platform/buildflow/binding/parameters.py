@@ -1,13 +1,13 @@
 """What each parameter of a handler or a factory receives: found by name, never by a silent choice."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from buildflow.binding.columns import Unfit
-from buildflow.diagnostics import did_you_mean
+from buildflow.diagnostics import closest, did_you_mean
 from buildflow.ir.runtime import Injection
-from buildflow.ir.signature import Parameter, Shape, Signature
+from buildflow.ir.signature import Parameter, Place, Shape, Signature
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,16 @@ def path_parameters(path: str) -> tuple[str, ...]:
     return tuple(_PATH_PARAMETER.findall(path))
 
 
-def bind(signature: Signature, names: Names, *, explicit: Mapping[str, str], path: Collection[str] = ()) -> Bound:
-    """Divide parameters into injected ones and the rest. `explicit` is `inject:`, `path` a route's parameters."""
+def bind(
+    signature: Signature,
+    names: Names,
+    *,
+    explicit: Mapping[str, str],
+    path: Collection[str] = (),
+    made: Callable[[str], Shape] | None = None,
+) -> Bound:
+    """Divide parameters into injected ones and the rest. `explicit` is `inject:`, `path` a route's parameters; for a
+    route, `made` tells what a dependency's factory gives."""
     injections: list[Injection] = []
     rest: list[Parameter] = []
     problems: list[Unfit] = []
@@ -50,9 +58,8 @@ def bind(signature: Signature, names: Names, *, explicit: Mapping[str, str], pat
     opaque = any(p.variadic for p in signature.parameters)
     for name in explicit:
         if name not in own and not opaque:
-            hint = did_you_mean(name, own)
             message = f'it has no parameter "{name}" to inject into'
-            problems.append(Unfit("BF323", message, hint, signature.place, ("inject", name)))
+            problems.append(_misspelt("BF323", message, name, own, signature.place, ("inject", name)))
     for parameter in signature.parameters:
         if parameter.variadic:
             continue
@@ -60,11 +67,13 @@ def bind(signature: Signature, names: Names, *, explicit: Mapping[str, str], pat
         if key in names.broken:
             continue
         if parameter.name in explicit and key not in names.all:
-            hint = did_you_mean(key, names.all)
             message = f'"{key}" is neither a dependency nor a primitive'
-            problems.append(Unfit("BF210", message, hint, parameter.place, ("inject", parameter.name)))
+            place = ("inject", parameter.name)
+            problems.append(_misspelt("BF210", message, key, names.all, parameter.place, place))
             continue
         injection, problem = _injection(parameter, key, names, path, parameter.name in explicit)
+        if not problem and injection and made and parameter.name not in explicit:
+            problem = _perhaps_of_the_request(parameter, injection, made)
         if problem:
             problems.append(problem)
         elif injection:
@@ -72,6 +81,33 @@ def bind(signature: Signature, names: Names, *, explicit: Mapping[str, str], pat
         else:
             rest.append(parameter)
     return Bound(tuple(injections), tuple(rest), tuple(problems))
+
+
+def _misspelt(
+    code: str, message: str, name: str, known: Collection[str], place: Place, below: tuple[str, ...]
+) -> Unfit:
+    return Unfit(code, message, did_you_mean(name, known), place, below, name, closest(name, known) or "")
+
+
+_OF_THE_REQUEST = {"query", "header", "cookie", "body", "form", "file"}
+_PLAIN_VALUES = {"string", "integer", "float", "boolean"}
+
+
+def _perhaps_of_the_request(parameter: Parameter, injection: Injection, made: Callable[[str], Shape]) -> Unfit | None:
+    """A parameter with a dependency's key that reads like a part of the request: which is meant is not guessed."""
+    if injection.kind != "dependency":
+        return None
+    kind = parameter.shape.kind
+    if parameter.marker in _OF_THE_REQUEST:
+        what = f"a {parameter.marker} parameter"
+    elif kind in _PLAIN_VALUES and made(injection.key).kind != kind:
+        what = "a query parameter"
+    else:
+        return None
+    name = parameter.name
+    message = f'"{name}" could be {what} and the dependency "{injection.key}"'
+    hint = f"rename one, or say that it is the dependency: `inject: {{{name}: {injection.key}}}`"
+    return Unfit("BF305", message, hint, parameter.place)
 
 
 def _injection(
@@ -113,18 +149,29 @@ def _short(name: str) -> str:
 
 
 def check_route(signature: Signature, bound: Bound, path: str) -> list[Unfit]:
-    """Every path parameter has its parameter in the handler."""
+    """Every path parameter has its parameter in the handler, and every parameter marked `Path()` is in the path."""
+    in_path = path_parameters(path)
+    found = [
+        Unfit(
+            "BF307",
+            f'parameter "{p.name}" is a path parameter, and the path has none of that name',
+            f"write `{{{p.name}}}` into the path, or drop `Path()`",
+            p.place,
+        )
+        for p in bound.rest
+        if p.marker == "path" and p.name not in in_path
+    ]
     if any(p.variadic for p in signature.parameters):
-        return []
+        return found
     names = {p.name for p in bound.rest}
-    return [
+    return found + [
         Unfit(
             "BF307",
             f'the path has the parameter "{name}", the function has not',
             did_you_mean(name, names, f"add a parameter {name}"),
             signature.place,
         )
-        for name in path_parameters(path)
+        for name in in_path
         if name not in names
         and not any(name == i.parameter for i in bound.inject)
         and not any(p.code == "BF305" and f'"{name}"' in p.message for p in bound.problems)
@@ -187,12 +234,8 @@ def check_factory(signature: Signature, bound: Bound, arguments: Collection[str]
     ]
     if not variadic:
         problems += [
-            Unfit(
-                "BF323",
-                f'{signature.name} has no parameter "{name}"',
-                did_you_mean(name, names),
-                signature.place,
-                ("with", name),
+            _misspelt(
+                "BF323", f'{signature.name} has no parameter "{name}"', name, names, signature.place, ("with", name)
             )
             for name in arguments
             if name not in names

@@ -12,17 +12,20 @@ from typing import Any
 from buildflow.compiler.canonical import canonicalize, effective, stack_names
 from buildflow.compiler.lower import lower
 from buildflow.compiler.resolve import resolve
+from buildflow.compiler.secrets import check_secrets
 from buildflow.compiler.source import Sources, shown_path
+from buildflow.compiler.unused import variables_in
 from buildflow.compiler.validate import Declaration, validate
-from buildflow.diagnostics import Diagnostic, Span, did_you_mean, errors_in, in_file_order
+from buildflow.diagnostics import Diagnostic, Severity, Span, did_you_mean, errors_in, in_file_order, misspelt
 from buildflow.ir.graph import ResourceGraph
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.spec import document
-from buildflow.spec.document import Document, Scalar, plain
+from buildflow.spec.document import Document, Scalar, plain, walk
+from buildflow.spec.environment import ENV_FILE, effective_environment
 from buildflow.spec.interpolation import Scope, escape, interpolate, unescaped
 
 DEFAULT_FILE = "buildflow.yaml"
-RESOLVED_LATER = ("dependencies",)
+RESOLVED_LATER = ("dependencies", "services")
 """Sections whose texts each process resolves for itself, secrets and outputs included."""
 
 
@@ -50,65 +53,122 @@ def compile_file(
     environment: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
     extra_stacks: Mapping[str, Mapping[str, Any]] | None = None,
+    all_stacks: bool = False,
 ) -> Compilation:
     """Compile one file for one stack. Mistakes, a missing file among them, are in `diagnostics`.
 
-    `extra_stacks` are added below `stacks:` where the file has none of that name (a test's own stack).
+    `environment` is the process's own without one; a `.env` file beside the project's adds to it. `extra_stacks` are
+    added below `stacks:` where the file has none of that name (a test's own stack). `all_stacks` checks the values
+    and handlers of every stack, not of the selected one alone.
     """
     shown = shown_path(path)
+    text, found = _read(path, shown)
+    parsed, more = document.parse(text, shown) if not found else (Document(shown, _nothing(shown)), [])
+    env, unread = _environment(path.parent, os.environ if environment is None else environment)
+    given = _Given(env, variables or {}, extra_stacks or {}, all_stacks)
+    return _compile(parsed, [*found, *more, *unread], path, stack, given)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a compilation is given besides the file."""
+
+    environment: Mapping[str, str]
+    variables: Mapping[str, str]
+    extra_stacks: Mapping[str, Mapping[str, Any]]
+    all_stacks: bool
+
+
+def _nothing(shown: str) -> document.Mapping:
+    return document.Mapping({}, Span(shown))
+
+
+def _read(path: Path, shown: str) -> tuple[str, list[Diagnostic]]:
     try:
-        text = path.read_text("utf-8")
+        return path.read_text("utf-8"), []
     except FileNotFoundError:
         hint = "go to the folder that holds it, or name it: --file path/to/buildflow.yaml"
-        problem = Diagnostic("BF105", f"there is no {shown}", Span(shown), hint)
-        return _compile(Document(shown, document.Mapping({}, Span(shown))), [problem], path, stack, {}, {}, {})
+        return "", [Diagnostic("BF105", f"there is no {shown}", Span(shown), hint)]
     except (OSError, UnicodeDecodeError) as exc:
-        reason = (exc.strerror or "it failed").lower() if isinstance(exc, OSError) else "it is no UTF-8 text"
-        hint = "name the file itself: --file path/to/buildflow.yaml" if isinstance(exc, OSError) else "save it as UTF-8"
-        problem = Diagnostic("BF105", f"{shown} cannot be read: {reason}", Span(shown), hint)
-        return _compile(Document(shown, document.Mapping({}, Span(shown))), [problem], path, stack, {}, {}, {})
-    parsed, found = document.parse(text, shown)
-    env = os.environ if environment is None else environment
-    return _compile(parsed, found, path, stack, env, variables or {}, extra_stacks or {})
+        return "", [_unreadable(shown, exc, "name the file itself: --file path/to/buildflow.yaml")]
 
 
-def _compile(
-    parsed: Document,
-    found: list[Diagnostic],
-    path: Path,
-    stack: str | None,
-    environment: Mapping[str, str],
-    variables: Mapping[str, str],
-    extra_stacks: Mapping[str, Mapping[str, Any]],
-) -> Compilation:
+def _environment(folder: Path, own: Mapping[str, str]) -> tuple[Mapping[str, str], list[Diagnostic]]:
+    try:
+        return effective_environment(folder, own), []
+    except (OSError, UnicodeDecodeError) as exc:
+        return own, [_unreadable(shown_path(folder / ENV_FILE), exc, "it holds lines such as NAME=value")]
+
+
+def _unreadable(shown: str, exc: OSError | UnicodeDecodeError, cure: str) -> Diagnostic:
+    if isinstance(exc, UnicodeDecodeError):
+        return Diagnostic("BF105", f"{shown} cannot be read: it is no UTF-8 text", Span(shown), "save it as UTF-8")
+    reason = (exc.strerror or "it failed").lower()
+    return Diagnostic("BF105", f"{shown} cannot be read: {reason}", Span(shown), cure)
+
+
+def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str | None, given: _Given) -> Compilation:
     stopped = errors_in(found) and not parsed.root.pairs
     root, more = canonicalize(parsed.root)
-    root = _add_stacks(root, extra_stacks)
+    root = _add_stacks(root, given.extra_stacks)
     found = [*found, *more]
     names = stack_names(root)
     selected, problem = _select(root, names, stack)
     if problem:
         found.append(problem)
-    sources = Sources(path.resolve().parent)
-    base = Path(path).resolve().parent
+    base = path.resolve().parent
     if stopped:
-        empty = Declaration(root=root)
-        graph = ResourceGraph(project="", stack=selected)
-        plan = RuntimePlan(project="", stack=selected, provider="local", dir="")
-        return Compilation(parsed, base, selected, empty, graph, plan, tuple(in_file_order(found)))
+        return Compilation(parsed, base, selected, *_empty(root, selected), tuple(in_file_order(found)))
+    found += _unknown_variables(root, given)
+    sources = Sources(base)
     for other in names:
         if other != selected:
-            found += _structure(root, other, environment, variables)
-    whole, more = _effective(root, selected, environment, variables, lenient=False)
-    declaration, invalid = validate(whole, selected)
-    graph, unresolved = resolve(declaration)
-    plan, graph, unlowered = lower(declaration, graph, sources)
-    unread = {d.span for d in more}  # what follows from a `${...}` that could not be put in is no mistake of its own
-    follows = [d for d in (*invalid, *unresolved, *unlowered) if d.span not in unread]
-    found += [*more, *_without_lost(follows, declaration)]
+            whole = _whole(root, other, sources, given)[-1] if given.all_stacks else _structure(root, other, given)
+            found += whole
+    declaration, graph, plan, more = _whole(root, selected, sources, given)
+    found += more
+    wrong = {d.span for d in found if d.severity is Severity.ERROR}
+    found = [
+        d for d in found if d.code not in ("BF109", "BF124") or d.severity is Severity.ERROR or d.span not in wrong
+    ]
     if errors_in(found):
         found = [d for d in found if d.code != "BF219"]  # what seems unused may be used where the mistake is
     return Compilation(parsed, base, selected, declaration, graph, plan, tuple(in_file_order(_first_only(found))))
+
+
+def _empty(root: document.Mapping, stack: str) -> tuple[Declaration, ResourceGraph, RuntimePlan]:
+    graph = ResourceGraph(project="", stack=stack)
+    return Declaration(root=root), graph, RuntimePlan(project="", stack=stack, provider="local", dir="")
+
+
+def _whole(
+    root: document.Mapping, stack: str, sources: Sources, given: _Given
+) -> tuple[Declaration, ResourceGraph, RuntimePlan, list[Diagnostic]]:
+    """One stack with its values and its handlers. What follows from a `${...}` that could not be put in is no mistake
+    of its own."""
+    whole, found = _effective(root, stack, given, lenient=False)
+    declaration, invalid = validate(whole, stack)
+    graph, unresolved = resolve(declaration)
+    plan, graph, unlowered = lower(declaration, graph, sources, root)
+    secrets = check_secrets(declaration)
+    unread = {d.span for d in (*found, *secrets) if d.code != "BF124"}
+    follows = [d for d in (*invalid, *unresolved, *unlowered) if d.span not in unread]
+    follows += [d for d in secrets if d.span not in {f.span for f in found}]
+    return declaration, graph, plan, [*found, *_without_lost(follows, declaration)]
+
+
+def _unknown_variables(root: document.Mapping, given: _Given) -> list[Diagnostic]:
+    """Values of `--set` that nothing declares or names."""
+    named = set(variables_in(root))
+    for _, node in walk(root):
+        variables = node.get("variables") if isinstance(node, document.Mapping) else None
+        named |= set(variables.pairs) if isinstance(variables, document.Mapping) else set()
+    place = document.key_span(root, ("variables",)) if "variables" in root.pairs else Span(root.span.file)
+    return [
+        Diagnostic("BF122", f'--set gives "{name}", and there is no such variable', place, did_you_mean(name, named))
+        for name in given.variables
+        if name not in named
+    ]
 
 
 def _without_lost(found: list[Diagnostic], declaration: Declaration) -> list[Diagnostic]:
@@ -148,29 +208,26 @@ def _select(root: document.Mapping, names: Mapping[str, Span], stack: str | None
     if wanted in names or not isinstance(root.get("stacks"), document.Mapping):
         return wanted, None
     span = default.span if not stack and default else document.key_span(root, ("stacks",))
-    problem = Diagnostic("BF209", f'there is no stack "{wanted}"', span, did_you_mean(wanted, names))
+    message = f'there is no stack "{wanted}"'
+    problem = Diagnostic("BF209", message, span, did_you_mean(wanted, names))
+    if not stack:
+        problem = misspelt("BF209", message, span, wanted, names)
     return ("local" if "local" in names else next(iter(names), "local")), problem
 
 
-def _structure(
-    root: document.Mapping, stack: str, environment: Mapping[str, str], variables: Mapping[str, str]
-) -> list[Diagnostic]:
+def _structure(root: document.Mapping, stack: str, given: _Given) -> list[Diagnostic]:
     """A stack that was not selected: its structure, without its values."""
-    whole, found = _effective(root, stack, environment, variables, lenient=True)
+    whole, found = _effective(root, stack, given, lenient=True)
     declaration, invalid = validate(whole, stack, lenient=True)
     _, unresolved = resolve(declaration, selected=False)
     return [*found, *invalid, *_without_lost(unresolved, declaration)]
 
 
 def _effective(
-    root: document.Mapping,
-    stack: str,
-    environment: Mapping[str, str],
-    variables: Mapping[str, str],
-    *,
-    lenient: bool,
+    root: document.Mapping, stack: str, given: _Given, *, lenient: bool
 ) -> tuple[document.Mapping, list[Diagnostic]]:
     """One stack's document with its overlay and its `${...}` put in. The other stacks' blocks stay as written."""
+    environment, variables = given.environment, given.variables
     whole = effective(root, stack)
     stacks = whole.get("stacks")
     name = whole.get("project")

@@ -38,6 +38,8 @@ class Problem:
     message: str
     hint: str = ""
     place: Place | None = None
+    wrong: str = ""
+    right: str = ""
 
 
 _BUILTINS: dict[str, ShapeKind] = {

@@ -6,23 +6,26 @@ pydantic finds the mistakes; this module says them in the user's words and at th
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from functools import partial
 from keyword import iskeyword
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from buildflow.compiler.canonical import stack_keys
-from buildflow.diagnostics import Diagnostic, Span, did_you_mean
+from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, did_you_mean, misspelt
 from buildflow.primitives.base import Primitive, Spec
 from buildflow.primitives.registry import all_primitives
 from buildflow.spec import document, project
 from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, scalar_value, walk
+from buildflow.spec.values import URL
 
 M = TypeVar("M", bound=BaseModel)
 Path = tuple[Any, ...]
+ModelOf = Callable[[document.Pair, list[Diagnostic]], type[BaseModel] | None]
+"""Which model an entry of a section is held against; None after a mistake."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Declaration:
     stack: project.Stack | None = None
     options: project.Options = field(default_factory=project.Options)
     primitives: dict[str, tuple[Primitive, Spec]] = field(default_factory=dict)
-    dependencies: dict[str, project.Dependency] = field(default_factory=dict)
+    dependencies: dict[str, project.Dependency | project.BuiltIn] = field(default_factory=dict)
+    services: dict[str, project.Service] = field(default_factory=dict)
     routes: dict[str, project.Route] = field(default_factory=dict)
     mounts: dict[str, str] = field(default_factory=dict)
     consumers: dict[str, project.Consumer] = field(default_factory=dict)
@@ -60,7 +64,8 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
     sections: dict[str, dict[str, Any]] = {}
     for section, model in project.SECTIONS.items():
         names = (stack_name,) if section == "stacks" else None
-        sections[section] = _entries(root, section, model, found, broken, names)
+        model_of = _dependency_model if section == "dependencies" else partial(_same_model, model)
+        sections[section] = _entries(root, section, model_of, found, broken, names)
     lost = _lost(root)
     primitives = _primitives(root, found, broken, "primitives" in lost)
     _names(root, found, broken, sections["routes"])
@@ -72,6 +77,7 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
         options=top.options if top else project.Options(),
         primitives=primitives,
         dependencies=sections["dependencies"],
+        services=sections["services"],
         routes=sections["routes"],
         mounts=top.mounts if top else {},
         consumers=sections["consumers"],
@@ -93,22 +99,23 @@ def _top(root: Mapping, found: list[Diagnostic]) -> project.Project | None:
 def _entries(
     root: Mapping,
     section: str,
-    model: type[M],
+    model_of: ModelOf,
     found: list[Diagnostic],
     broken: set[tuple[str, str]],
     only: Iterable[str] | None,
-) -> dict[str, M]:
+) -> dict[str, Any]:
     node = root.get(section)
     if node is None or (isinstance(node, Scalar) and node.value is None):
         return {}
     if not isinstance(node, Mapping):
         found.append(Diagnostic("BF203", f"`{section}` has to be a mapping", node.span))
         return {}
-    result: dict[str, M] = {}
+    result: dict[str, Any] = {}
     for key, pair in node.pairs.items():
         if only is not None and key not in only:
             continue
-        value = validate_model(model, pair.value, (section, key), found, root=root)
+        model = model_of(pair, found)
+        value = validate_model(model, pair.value, (section, key), found, root=root) if model else None
         if value is None:
             broken.add((section, key))
         else:
@@ -116,10 +123,27 @@ def _entries(
     return result
 
 
+def _same_model(model: type[BaseModel], pair: document.Pair, found: list[Diagnostic]) -> type[BaseModel]:
+    return model
+
+
+def _dependency_model(pair: document.Pair, found: list[Diagnostic]) -> type[BaseModel] | None:
+    """A dependency with a `type` is one of the platform's own; the others have a factory."""
+    node = pair.value.get("type") if isinstance(pair.value, Mapping) else None
+    if node is None:
+        return project.Dependency
+    if isinstance(node, Scalar) and node.value in project.BUILT_INS:
+        return project.BUILT_INS[str(node.value)]
+    name = plain(node)
+    message = f'there is no built-in dependency "{name}"'
+    found.append(misspelt("BF205", message, node.span, str(name), project.BUILT_INS))
+    return None
+
+
 def _lost(root: Mapping) -> frozenset[str]:
     """Sections of another type, and those that an unknown key probably means."""
     unknown = root.pairs.keys() - known_keys(project.Project, ())
-    meant = {near[0] for key in unknown if (near := get_close_matches(key, _NAMED, n=1))}
+    meant = {near for key in unknown if (near := closest(key, _NAMED))}
     unread = {key for key in _NAMED if key in root.pairs and not isinstance(root.get(key), Mapping)}
     return frozenset(meant | unread)
 
@@ -167,7 +191,7 @@ def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool)
         return None
     if node.value not in known:
         message = f'there is no primitive type "{plain(node)}"'
-        found.append(Diagnostic("BF205", message, node.span, did_you_mean(str(plain(node)), known)))
+        found.append(misspelt("BF205", message, node.span, node.value, known, f"one of: {', '.join(known)}"))
         return None
     return known[str(node.value)]
 
@@ -176,11 +200,11 @@ def _names(
     root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]], routes: dict[str, project.Route]
 ) -> None:
     """Keys of primitives and dependencies are identifiers, unique across both; routes read METHOD /path."""
-    for section in ("primitives", "dependencies", "consumers"):
+    for section in ("primitives", "dependencies", "services", "consumers", "variables"):
         node = root.get(section)
         for key, pair in node.pairs.items() if isinstance(node, Mapping) else ():
             if not re.fullmatch(project.IDENTIFIER, key) or iskeyword(key):
-                bears = "for a consumer" if section == "consumers" else "that a parameter could bear"
+                bears = _BEARS.get(section, "that a parameter could bear")
                 message = f'"{key}" is no name {bears}'
                 hint = f'use letters, digits and _: "{_identifier(key)}"'
                 found.append(Diagnostic("BF207", message, pair.key.span, hint))
@@ -202,6 +226,9 @@ def _names(
             message = f'"{pair.key.value}" is no route: {problem[0]}'
             found.append(Diagnostic("BF206", message, pair.key.span, problem[1]))
             routes.pop(key, None)
+
+
+_BEARS = {"consumers": "for a consumer", "services": "for a service", "variables": "for a variable"}
 
 
 def _identifier(text: str) -> str:
@@ -247,7 +274,7 @@ def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnosti
             return model.model_validate(values)
         except ValidationError as second:
             error = second
-    for detail in _one_per_union(error.errors(include_url=False), model):
+    for detail in _one_per_union(error.errors(include_url=False), model, node):
         found.append(_diagnostic(detail, model, node, path, root))
     return None
 
@@ -256,7 +283,7 @@ def _read_interpolated(values: Any, node: Mapping, error: ValidationError, model
     """`force_destroy: ${env.FORCE}` is text until here: read it as YAML would, where the model wants no text."""
     changed = False
     for detail in error.errors(include_url=False, include_input=False):
-        loc, _ = _location(detail["loc"], model)
+        loc, _ = _location(detail["loc"], model, node)
         target = at(node, loc)
         if isinstance(target, Scalar) and target.interpolated and isinstance(target.value, str):
             parent = values
@@ -268,15 +295,55 @@ def _read_interpolated(values: Any, node: Mapping, error: ValidationError, model
     return changed
 
 
-def _location(loc: Path, model: type[BaseModel]) -> tuple[Path, Path | None]:
-    """A path of pydantic's as one of the document, and the field whose union it led through: pydantic puts the
-    name of the union's branch behind that field."""
-    for end in range(1, len(loc)):
-        inner = _model_at(model, loc[: end - 1])
-        info = _field_of(inner, loc[end - 1]) if inner else None
-        if info is not None and _is_union(info.annotation):
-            return (*loc[:end], *loc[end + 1 :]), loc[:end]
-    return loc, None
+def _location(loc: Path, model: type[BaseModel], node: Node) -> tuple[Path, tuple[Path, ...]]:
+    """A path of pydantic's as one of the document, and the unions that it led through: behind each of them pydantic
+    puts the name of the union's branch."""
+    result: list[Any] = []
+    unions: list[Path] = []
+    annotation: Any = model
+    skip = False
+    for part in loc:
+        if skip:
+            skip = False
+            continue
+        result.append(part)
+        annotation = _inner(annotation, part)
+        if _is_union(annotation):
+            unions.append(tuple(result))
+            annotation = _branch(annotation, at(node, tuple(result)))
+            skip = True
+    return tuple(result), tuple(unions)
+
+
+def _inner(annotation: Any, part: Any) -> Any:
+    """The annotation of what stands at `part` in a value of this annotation."""
+    annotation = _bare(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        info = _field_of(annotation, part)
+        return info.annotation if info else None
+    arguments = get_args(annotation)
+    return _bare(arguments[-1]) if arguments and get_origin(annotation) in (list, dict, tuple) else None
+
+
+def _bare(annotation: Any) -> Any:
+    """Without `Annotated` and without `| None`."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    choices = [a for a in get_args(annotation) if a is not NoneType]
+    if get_origin(annotation) in (Union, UnionType) and len(choices) == 1:
+        return _bare(choices[0])
+    return annotation
+
+
+def _branch(annotation: Any, node: Node) -> Any:
+    """The branch of a union that a node of this kind is probably meant to be."""
+    for choice in map(_bare, get_args(annotation)):
+        is_mapping = get_origin(choice) is dict or (isinstance(choice, type) and issubclass(choice, BaseModel))
+        if (isinstance(node, Mapping) and is_mapping) or (
+            isinstance(node, document.Sequence) and get_origin(choice) is list
+        ):
+            return choice
+    return None
 
 
 def _is_union(annotation: Any) -> bool:
@@ -284,17 +351,26 @@ def _is_union(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, UnionType) and len(choices) > 1
 
 
-def _one_per_union(details: list[Any], model: type[BaseModel]) -> list[Any]:
+def _one_per_union(details: list[Any], model: type[BaseModel], node: Node) -> list[Any]:
     """Every branch of a union complains: keep what went deepest, or say once what would have fitted."""
+    for detail in details:
+        detail["loc"], detail["unions"] = _location(detail["loc"], model, node)
+    return _chosen(details, 0)
+
+
+def _chosen(details: list[Any], level: int) -> list[Any]:
     result: list[Any] = []
     unions: dict[Path, list[Any]] = {}
     for detail in details:
-        detail["loc"], union = _location(detail["loc"], model)
-        (result if union is None else unions.setdefault(union, [])).append(detail)
-    for field_path, branches in unions.items():
-        deeper = [b for b in branches if len(b["loc"]) > len(field_path)]
-        branches[0]["wanted"] = " or ".join(_WRONG_TYPE.get(b["type"], "something else") for b in branches)
-        result += deeper or branches[:1]
+        inside = detail["unions"][level : level + 1]
+        (unions.setdefault(inside[0], []) if inside else result).append(detail)
+    for place, branches in unions.items():
+        deeper = [b for b in branches if len(b["loc"]) > len(place)]
+        of_value = [b for b in branches if b["type"] not in _WRONG_TYPE]
+        branches[0]["wanted"] = " or ".join(
+            dict.fromkeys(_WRONG_TYPE.get(b["type"], "something else") for b in branches)
+        )
+        result += _chosen(deeper, level + 1) if deeper else (of_value or branches)[:1]
     return result
 
 
@@ -304,8 +380,8 @@ def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, 
     name = _name(loc, path)
     if kind == "extra_forbidden":
         keys = stack_keys() if model is project.Stack and len(loc) == 1 else known_keys(model, loc[:-1])
-        hint = did_you_mean(str(loc[-1]), keys)
-        return Diagnostic("BF201", f'unknown key "{loc[-1]}"{_inside(path, loc)}', key_span(node, loc), hint)
+        message = f'unknown key "{loc[-1]}"{_inside(path, loc)}'
+        return misspelt("BF201", message, key_span(node, loc), str(loc[-1]), keys, f"one of: {', '.join(sorted(keys))}")
     if kind == "missing":
         owner = key_span(root, (*path, *loc[:-1])) if path or len(loc) > 1 else node.span
         return Diagnostic("BF202", f"{name} is missing{_inside(path, loc)}", owner, _describe(model, loc))
@@ -313,12 +389,22 @@ def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, 
     if loc and isinstance(at(node, loc[:-1]), Mapping) and loc[-1] not in getattr(at(node, loc[:-1]), "pairs", {}):
         span = key_span(node, loc)
     wanted = detail.get("wanted") or _WRONG_TYPE.get(kind)
-    if wanted:
-        value = _shown(at(node, loc))
-        return Diagnostic("BF203", f"{name} has to be {wanted}, this is {value}", span, _describe(model, loc))
+    if wanted and kind in _WRONG_TYPE:
+        value = at(node, loc)
+        hint = _YES.get(str(plain(value)).lower(), "") if wanted == "true or false" else ""
+        message = f"{name} has to be {wanted}, this is {_shown(value)}"
+        return Diagnostic("BF203", message, span, hint or _describe(model, loc))
     message, hint = _WRONG_VALUE.get(kind, _as_is)(detail, at(node, loc))
     code = _PATTERN_CODES.get(detail.get("ctx", {}).get("pattern", ""), "BF204")
-    return Diagnostic(code, f"{name} {message}", span, hint or _describe(model, loc))
+    fix = _literal_fix(detail, at(node, loc)) if kind == "literal_error" else None
+    return Diagnostic(code, f"{name} {message}", span, hint or _describe(model, loc), fix=fix)
+
+
+def _literal_fix(detail: Any, node: Node) -> Replacement | None:
+    """The one of the allowed texts that is probably meant."""
+    value = plain(node)
+    near = closest(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"])) if isinstance(value, str) else None
+    return Replacement(node.span, value, near) if near else None
 
 
 def _name(loc: Path, path: Path) -> str:
@@ -349,9 +435,15 @@ def known_keys(model: type[BaseModel], path: Path) -> set[str]:
 def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     current: Any = model
     for part in path:
-        info = _field_of(current, part) if isinstance(current, type) and issubclass(current, BaseModel) else None
-        current = info.annotation if info else None
+        current = _inner(current, part)
+        if _is_union(current):
+            current = next((c for c in map(_bare, get_args(current)) if _holds_model(c)), None)
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+
+
+def _holds_model(annotation: Any) -> bool:
+    inner = _bare(get_args(annotation)[-1]) if get_origin(annotation) is list else annotation
+    return isinstance(inner, type) and issubclass(inner, BaseModel)
 
 
 def _field_of(model: type[BaseModel], name: Any) -> FieldInfo | None:
@@ -376,6 +468,12 @@ def _shown(node: Node) -> str:
         return f'the text "{node.value}"'
     return {True: "true", False: "false"}[node.value] if isinstance(node.value, bool) else f"{node.value}"
 
+
+_YES = {
+    **dict.fromkeys(("yes", "on", "y", "true"), "write true"),
+    **dict.fromkeys(("no", "off", "n", "false"), "write false"),
+}
+"""Words for true and false that YAML 1.2 reads as text."""
 
 _WRONG_TYPE = {
     "string_type": "text",
@@ -410,6 +508,8 @@ def _pattern(detail: Any, node: Node) -> tuple[str, str]:
         project.PROJECT_NAME: ("is no project name", "lower-case letters, digits and hyphens, a letter first"),
         project.HANDLER: ("is no handler", "write `package.module:function`"),
         project.IDENTIFIER: ("is no name", "letters, digits and _, no digit first"),
+        project.PREFIX: ("is no prefix", "begin it with / and end it with none, such as /api; no parameters"),
+        URL: ("is no URL", "such as redis://host:6379/0 or file://folder"),
     }
     words, hint = hints.get(detail["ctx"]["pattern"], ("has the wrong form", ""))
     return f"{words}: {_shown(node)}", hint

@@ -1,6 +1,8 @@
 """The resource graph: every primitive of one stack, resolved, in dependency order."""
 
-from typing import Any
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,23 +32,34 @@ class Resource(BaseModel):
     outputs: dict[str, Any] = Field(default_factory=dict)
 
 
-class ResourceGraph(BaseModel):
-    """All resources of a stack, those that are referred to before those that refer to them."""
+class Indexed(BaseModel):
+    """Finds its resources by key at once, however many there are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    project: str
-    stack: str
     resources: tuple[Resource, ...] = ()
 
+    @cached_property
+    def by_key(self) -> dict[str, Resource]:
+        return {resource.key: resource for resource in self.resources}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("by_key", None)  # it belongs to the resources of the original
+        return copy
+
+
+class ResourceGraph(Indexed):
+    """All resources of a stack, those that are referred to before those that refer to them."""
+
+    project: str
+    stack: str
+
     def __getitem__(self, key: str) -> Resource:
-        for resource in self.resources:
-            if resource.key == key:
-                return resource
-        raise KeyError(key)
+        return self.by_key[key]
 
     def __contains__(self, key: str) -> bool:
-        return any(resource.key == key for resource in self.resources)
+        return key in self.by_key
 
     def referrers(self, key: str) -> tuple[Resource, ...]:
         """The resources that name `key` in one of their fields."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from buildflow.ir.graph import Resource
+from buildflow.ir.graph import Indexed, Resource
 
 Scope = Literal["global", "replica", "request", "none"]
 SCOPES: tuple[Scope, ...] = ("global", "replica", "request", "none")
@@ -46,10 +46,41 @@ class DependencyPlan(Plan):
     inject: tuple[Injection, ...] = ()
 
 
+class MiddlewarePlan(Plan):
+    """An ASGI middleware's class and its arguments."""
+
+    middleware: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class CorsPlan(Plan):
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...]
+    credentials: bool
+    max_age: float
+
+
+class ServicePlan(Plan):
+    """What a group of routes shares. Limits that are None are those of `OptionsPlan`."""
+
+    key: str
+    middleware: tuple[MiddlewarePlan, ...] = ()
+    cors: CorsPlan | None = None
+    max_request_size: int | None = None
+    max_concurrent_requests: int | None = None
+    replicas: int = 1
+
+
 class RoutePlan(Plan):
+    """One route; `path` bears its service's prefix, `auth` names a dependency that is built before the handler."""
+
     method: str
     path: str
     handler: HandlerPlan
+    service: str | None = None
+    auth: str | None = None
+    run_in: Literal["gateway", "worker"] = "gateway"
     sink: str | None = None
     status: int | None = None
     tags: tuple[str, ...] = ()
@@ -65,6 +96,7 @@ class BatchPlan(Plan):
 
 class RetryPlan(Plan):
     attempts: int
+    backoff: Literal["exponential", "fixed"] = "exponential"
     initial: float
     max: float
     jitter: float
@@ -72,12 +104,28 @@ class RetryPlan(Plan):
     never: tuple[str, ...] = ()
 
 
+class SinkPlan(Plan):
+    """One of several sinks: `type` is a returned type, `fields` the values that fields have; neither is all."""
+
+    to: str
+    type: str | None = None
+    fields: dict[str, Any] = Field(default_factory=dict)
+
+
 class ConsumerPlan(Plan):
+    """One consumer. `sink` is its only sink, `sinks` are several; `ordering` and `idempotency_key` name fields of
+    the element, `rate_limit` is elements a second."""
+
     key: str
     source: str
     handler: HandlerPlan
     sink: str | None = None
+    sinks: tuple[SinkPlan, ...] = ()
     pool: str = "main"
+    concurrency: int = 1
+    ordering: str | None = None
+    rate_limit: float | None = None
+    idempotency_key: str | None = None
     batch: BatchPlan
     retry: RetryPlan
     dead_letter: str | None = None
@@ -89,6 +137,8 @@ class PoolPlan(Plan):
 
     name: str
     replicas: int
+    max_replicas: int | None = None
+    target_backlog: int | None = None
     consumers: tuple[str, ...]
     dependencies: tuple[str, ...]
 
@@ -98,13 +148,22 @@ class MountPlan(Plan):
     folder: str
 
 
+class SecretsPlan(Plan):
+    """Where a process looks a secret up: the environment, then `file`, then `store`, where names begin with
+    `prefix`."""
+
+    file: str | None = None
+    store: str | None = None
+    prefix: str = ""
+
+
 class OptionsPlan(Plan):
     log_level: str = "INFO"
     max_request_size: int = 10_000_000
     max_concurrent_requests: int = 512
 
 
-class RuntimePlan(Plan):
+class RuntimePlan(Indexed):
     """One stack, ready to run. `dir` is the stack's folder; relative paths start at the project's root, which is
     a process's working directory. `dependencies` are in building order."""
 
@@ -115,8 +174,11 @@ class RuntimePlan(Plan):
     broker_url: str | None = None
     state_url: str | None = None
     options: OptionsPlan = OptionsPlan()
-    resources: tuple[Resource, ...] = ()
+    secrets: SecretsPlan = SecretsPlan()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The stack's settings of its provider, e.g. `{"region": "us-east-1"}`."""
     dependencies: tuple[DependencyPlan, ...] = ()
+    services: tuple[ServicePlan, ...] = ()
     routes: tuple[RoutePlan, ...] = ()
     mounts: tuple[MountPlan, ...] = ()
     consumers: tuple[ConsumerPlan, ...] = ()
@@ -126,7 +188,8 @@ class RuntimePlan(Plan):
     """Primitives that the watcher has to watch."""
 
     def resource(self, key: str) -> Resource:
-        return next(r for r in self.resources if r.key == key)
+        """Raises KeyError where there is none."""
+        return self.by_key[key]
 
     def consumer(self, key: str) -> ConsumerPlan:
         return next(c for c in self.consumers if c.key == key)

@@ -83,6 +83,7 @@ class Parameter(BaseModel):
     annotated: bool = False
     required: bool = True
     variadic: bool = False
+    marker: str = ""
     place: Place
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from buildflow.errors import BuildflowError
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource
+from buildflow.providers.names import NameRule
 
 
 class Role(StrEnum):
@@ -34,10 +35,19 @@ class ColumnsReference:
     """Marks a Spec's field that names a row type (`module:Class`) or maps columns to types inline."""
 
 
-class Spec(BaseModel):
-    """The body of one primitive. Descriptions are what the schema, the docs and the editor show."""
+@dataclass(frozen=True)
+class MessageReference:
+    """Marks a Spec's field that names what its messages are (`module:Class`)."""
+
+
+class Options(BaseModel):
+    """A strict mapping inside a Spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Spec(Options):
+    """The body of one primitive. Descriptions are what the schema, the docs and the editor show."""
 
     type: str
     provider: str | None = Field(default=None, description="Run this primitive on another provider than the stack's.")
@@ -56,7 +66,8 @@ class Primitive:
     """One primitive type: its Spec, its roles, what its source carries, what its handle looks like.
 
     `handle` is the dotted name of the handle's type in `buildflow.types`, "" when handlers get none;
-    `element` the dotted name of what a source carries, "" when that is up to the sender.
+    `element` the dotted name of what a source carries, "" when that is up to the sender; `names` say what each
+    provider takes as its physical name.
     """
 
     type: str
@@ -65,6 +76,7 @@ class Primitive:
     roles: frozenset[Role]
     handle: str = ""
     element: str = ""
+    names: Mapping[str, NameRule] = field(default_factory=dict)
 
 
 class Action(StrEnum):

@@ -74,7 +74,7 @@ class Connections:
     def _resource(self, key: str) -> Resource:
         try:
             return self.plan.resource(key)
-        except StopIteration:
+        except KeyError:
             raise UnknownName(f'there is no primitive "{key}" in stack "{self.plan.stack}"') from None
 
     def resolve(self, value: Any) -> Any:

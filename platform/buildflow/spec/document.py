@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from buildflow.diagnostics import Diagnostic, Span
+from buildflow.diagnostics import Diagnostic, Severity, Span
 
 MAX_BYTES = 5_000_000
 MAX_NODES = 200_000
@@ -96,6 +96,17 @@ _WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
+
+
+_YAML_11 = {
+    "bool": "true or false",
+    "int": "a number",
+    "float": "a number",
+    "null": "empty",
+    "timestamp": "a date",
+}
+"""What the types of YAML 1.1 are called here; all others are text. Source: https://yaml.org/type/"""
+_WORD_OF = {bool: "true or false", int: "a number", float: "a number", type(None): "empty"}
 
 
 def scalar_value(text: str) -> bool | int | float | str | None:
@@ -258,7 +269,19 @@ class _Composition:
         is_plain = not node.style
         tagged_text = node.tag == "tag:yaml.org,2002:str" and is_plain and self.has_tag(node)
         value = scalar_value(node.value) if is_plain and not tagged_text else node.value
+        if is_plain and not tagged_text:
+            self.compare_with_yaml_11(node, value)
         return Scalar(value, self.span(node), is_plain)
+
+    def compare_with_yaml_11(self, node: Any, value: Any) -> None:
+        """PyYAML has given the node the tag that YAML 1.1 would: warn where other tools read another type."""
+        theirs = _YAML_11.get(node.tag.removeprefix(_STANDARD_TAG), "text")
+        ours = _WORD_OF.get(type(value), "text")
+        if theirs != ours:
+            message = f"{node.value} is {ours} here, and {theirs} to tools that follow YAML 1.1"
+            hint = f'write "{node.value}", in quotes' if ours == "text" else f"write {value!r}, or put it in quotes"
+            warning = Diagnostic("BF109", message, self.span(node), hint, severity=Severity.WARNING)
+            self.diagnostics.append(warning)
 
     def has_tag(self, node: yaml.Node) -> bool:
         """Whether the user wrote `!!str` before it (PyYAML gives plain text the same tag)."""
@@ -278,6 +301,8 @@ class _Composition:
                 continue
             name = str(key_node.value)
             key = Scalar(name, self.span(key_node))
+            if not key_node.style and _YAML_11.get(key_node.tag.removeprefix(_STANDARD_TAG)) != "a number":
+                self.compare_with_yaml_11(key_node, name)
             if name in pairs:
                 first = pairs[name].key.span
                 message = f'"{name}" stands here a second time; the first is at line {first.line}'

@@ -43,6 +43,14 @@ class FileChangeEvent:
 
 
 @dataclass(frozen=True)
+class Tick:
+    """A schedule's tick: `time` is when it was due (UTC), `schedule` the key of its primitive."""
+
+    time: datetime
+    schedule: str = ""
+
+
+@dataclass(frozen=True)
 class Message(Generic[T]):
     """An element with its envelope: annotate a parameter `Message[T]` to get it.
 

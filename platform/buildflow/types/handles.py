@@ -55,6 +55,35 @@ class Queue(Protocol):
 
 
 @runtime_checkable
+class Topic(Protocol):
+    """A topic to publish to: every subscription of it gets every message."""
+
+    name: str
+
+    def send(self, body: Any, *, attributes: Mapping[str, str] | None = None) -> str:
+        """Publish one message (bytes, text, or anything that becomes JSON); returns its durable id."""
+        ...
+
+    def send_many(self, bodies: Iterable[Any]) -> list[str]: ...
+
+
+@runtime_checkable
+class Database(Protocol):
+    """A PostgreSQL database. `url` is what SQLAlchemy and psycopg connect to, its password included."""
+
+    name: str
+    url: str
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The rows that a statement gives, as mappings of column to value. `%s` takes a parameter."""
+        ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run one statement in a transaction of its own; returns how many rows it touched."""
+        ...
+
+
+@runtime_checkable
 class Table(Protocol):
     """A table. `name` is what SQL calls it, schema included where there is one."""
 

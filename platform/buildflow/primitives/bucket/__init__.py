@@ -2,19 +2,41 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from buildflow.primitives.base import Primitive, Role, Spec
+from buildflow.primitives.base import Options, Primitive, Role, Spec
+from buildflow.providers.names import CLOUD_STORAGE_BUCKET, S3_BUCKET
+from buildflow.spec.units import Duration
 
 
-class LocalOptions(BaseModel):
+class LocalOptions(Options):
     """Fields that only the local provider knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     path: str | None = Field(
         default=None, description="The folder to use, relative to buildflow.yaml. Without one: below the stack's."
     )
+
+
+class AwsOptions(Options):
+    """Fields that only AWS knows."""
+
+    region: str | None = Field(default=None, description="Another region than the stack's.", examples=["us-east-1"])
+
+
+class GcpOptions(Options):
+    """Fields that only Google Cloud knows."""
+
+    project: str | None = Field(default=None, description="Another Google Cloud project than the stack's.")
+    region: str = Field(default="US", description="The bucket's location: a region, or a continent such as US or EU.")
+
+
+class Lifecycle(Options):
+    """What becomes of objects as they age (clouds only)."""
+
+    expire_after: Duration | None = Field(
+        default=None, gt=0, description="Objects older than this are deleted.", examples=["90d"]
+    )
+    prefix: str = Field(default="", description="Only objects whose path starts with this.")
 
 
 class BucketSpec(Spec):
@@ -24,13 +46,29 @@ class BucketSpec(Spec):
     force_destroy: bool = Field(
         default=False, description="`true` lets `destroy` delete the bucket with everything in it."
     )
+    object: str = Field(
+        default="{id}.{extension}",
+        min_length=1,
+        description="As a sink: the path of each object; `{id}`, `{date}`, `{hour}`, `{consumer}` and `{extension}` "
+        "are put in.",
+        examples=["{date}/{id}.{extension}"],
+    )
+    format: Literal["raw", "json", "jsonl", "csv", "parquet"] = Field(
+        default="json", description="As a sink: how rows are written; `raw` takes bytes and text as they are."
+    )
+    versioning: bool = Field(default=False, description="Keep what is overwritten or deleted (clouds only).")
+    lifecycle: Lifecycle = Field(default=Lifecycle(), description="What becomes of objects as they age (clouds only).")
+    deletion_protection: bool = Field(default=False, description="`destroy` and replacements are refused.")
     local: LocalOptions = Field(default=LocalOptions(), description="Fields of the local provider.")
+    aws: AwsOptions = Field(default=AwsOptions(), description="Fields of AWS.")
+    gcp: GcpOptions = Field(default=GcpOptions(), description="Fields of Google Cloud.")
 
 
 PRIMITIVE = Primitive(
     type="bucket",
     summary="Files: a directory, S3 or Cloud Storage.",
     spec=BucketSpec,
-    roles=frozenset({Role.STORE}),
+    roles=frozenset({Role.STORE, Role.SINK}),
     handle="buildflow.types.Bucket",
+    names={"aws": S3_BUCKET, "gcp": CLOUD_STORAGE_BUCKET},
 )

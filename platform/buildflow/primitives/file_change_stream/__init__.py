@@ -4,8 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from buildflow.primitives.base import Primitive, Reference, Role, Spec
+from buildflow.primitives.base import Options, Primitive, Reference, Role, Spec
+from buildflow.providers.names import PUBSUB, SQS_QUEUE
 from buildflow.spec.units import Duration
+
+
+class GcpOptions(Options):
+    """Fields that only Google Cloud knows: those of the Pub/Sub topic and subscription behind the stream."""
+
+    project: str | None = Field(default=None, description="Another Google Cloud project than the stack's.")
+    exactly_once: bool = Field(default=False, description="Pub/Sub's exactly-once delivery.")
 
 
 class FileChangeStreamSpec(Spec):
@@ -26,6 +34,10 @@ class FileChangeStreamSpec(Spec):
         description="How long a worker that died keeps its events before others get them. A living one renews.",
         examples=["30s"],
     )
+    retention: Duration = Field(
+        default=4 * 86400.0, ge=60, description="How long the cloud keeps events that nobody took.", examples=["4d"]
+    )
+    gcp: GcpOptions = Field(default=GcpOptions(), description="Fields of Google Cloud.")
 
 
 PRIMITIVE = Primitive(
@@ -34,4 +46,5 @@ PRIMITIVE = Primitive(
     spec=FileChangeStreamSpec,
     roles=frozenset({Role.SOURCE}),
     element="buildflow.types.FileChangeEvent",
+    names={"aws": SQS_QUEUE, "gcp": PUBSUB},
 )

@@ -1,0 +1,54 @@
+"""What a file declares and nothing names: a warning each, because it is often a name misspelt elsewhere."""
+
+import re
+from collections.abc import Iterator
+
+from buildflow.compiler.validate import Declaration
+from buildflow.diagnostics import Diagnostic, Severity
+from buildflow.spec.document import Mapping, Node, Scalar, walk
+
+_VARIABLE = re.compile(r"\$\{\s*var\.([A-Za-z_]\w*)")
+
+
+def warn_unused(declaration: Declaration, used: set[str], written: Mapping) -> list[Diagnostic]:
+    """A warning for every primitive, dependency, service and variable that nothing names. `used` are the keys of
+    primitives and dependencies that something names; `written` is the file before any `${...}` was put in."""
+    found = [
+        _unused(declaration, f"the {primitive.type}", "primitives", key, _IN_HANDLERS)
+        for key, (primitive, _) in declaration.primitives.items()
+        if key not in used
+    ]
+    found += [
+        _unused(declaration, "the dependency", "dependencies", key, _IN_HANDLERS)
+        for key in declaration.dependencies
+        if key not in used
+    ]
+    services = {route.service for route in declaration.routes.values()}
+    found += [
+        _unused(declaration, "the service", "services", key, "remove it, or name it in a route: `service: ...`")
+        for key in declaration.services
+        if key not in services
+    ]
+    variables = declaration.root.get("variables")
+    named = set(variables_in(written))
+    found += [
+        _unused(declaration, "the variable", "variables", key, f"remove it, or write ${{var.{key}}} where it belongs")
+        for key in (variables.pairs if isinstance(variables, Mapping) else ())
+        if key not in named
+    ]
+    return found
+
+
+_IN_HANDLERS = "remove it, or name it in a consumer, a route's handler or a dependency"
+
+
+def variables_in(node: Node) -> Iterator[str]:
+    """The names of all `${var.x}` below a node."""
+    for _, inner in walk(node):
+        if isinstance(inner, Scalar) and isinstance(inner.value, str) and "${" in inner.value:
+            yield from _VARIABLE.findall(inner.value)
+
+
+def _unused(declaration: Declaration, what: str, section: str, key: str, hint: str) -> Diagnostic:
+    span = declaration.key_span(section, key)
+    return Diagnostic("BF219", f'nothing uses {what} "{key}"', span, hint, severity=Severity.WARNING)

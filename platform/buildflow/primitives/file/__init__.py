@@ -1,0 +1,45 @@
+"""file: rows in files that programs of any kind read."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from buildflow.primitives.base import ColumnsReference, Options, Primitive, Reference, Role, Spec
+from buildflow.spec.units import Duration, Size
+
+
+class Rotation(Options):
+    """When a file is closed and appears, and the next one begins."""
+
+    size: Size = Field(default=64_000_000, gt=0, description="Bytes in a file, at most.", examples=["64MB"])
+    every: Duration = Field(default=60.0, gt=0, description="How long a file is written to.", examples=["1m"])
+
+
+class FileSpec(Spec):
+    """Rows as CSV, JSON lines or Parquet: in a directory (local), on S3 (aws) or on Cloud Storage (gcp)."""
+
+    type: Literal["file"]
+    path: str = Field(
+        min_length=1,
+        description="Where files appear: below buildflow.yaml's folder, or in `bucket`. `{date}`, `{hour}`, `{id}` "
+        "and `{consumer}` are put in; without `{id}` it is added.",
+        examples=["exports/{date}/orders-{id}.parquet"],
+    )
+    format: Literal["csv", "jsonl", "parquet"] = Field(default="jsonl", description="How rows are written.")
+    columns: Annotated[str | dict[str, str] | None, ColumnsReference()] = Field(
+        default=None,
+        description="The columns, as a row type `module:Class` or a mapping of column to type. Parquet needs them.",
+        examples=["app.schemas:Order"],
+    )
+    rotate: Rotation = Field(default=Rotation(), description="When a file is closed and appears.")
+    bucket: Annotated[str | None, Reference("bucket")] = Field(
+        default=None, description="The bucket that holds the files, by its key. The clouds need one."
+    )
+
+
+PRIMITIVE = Primitive(
+    type="file",
+    summary="Rows as CSV, JSON lines or Parquet.",
+    spec=FileSpec,
+    roles=frozenset({Role.SINK}),
+)

@@ -1,0 +1,46 @@
+"""schedule: a tick at certain times."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from buildflow.primitives.base import Primitive, Role, Spec
+from buildflow.providers.names import CLOUD_SCHEDULER_JOB, EVENTBRIDGE_SCHEDULE
+from buildflow.spec.units import Duration
+from buildflow.spec.values import Cron, TimeZone
+
+
+class ScheduleSpec(Spec):
+    """Ticks, by an interval or by the clock. One process of the stack lets them happen."""
+
+    type: Literal["schedule"]
+    every: Duration | None = Field(default=None, ge=1, description="The time between ticks.", examples=["5m"])
+    cron: Cron | None = Field(
+        default=None,
+        description="Minute, hour, day, month and weekday, as cron writes them.",
+        examples=["0 6 * * mon-fri"],
+    )
+    time_zone: TimeZone = Field(default="UTC", description="The clock that `cron` means.", examples=["Europe/Berlin"])
+    missed: Literal["skip", "last", "all"] = Field(
+        default="last",
+        description="What becomes of ticks that came while nothing ran: none of them, the last one, or all.",
+    )
+    lease: Duration = Field(
+        default=30.0, ge=1, description="How long a worker that died keeps its tick before another gets it."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.every is None) == (self.cron is None):
+            raise ValueError("it has to have either `every` or `cron`")
+        return self
+
+
+PRIMITIVE = Primitive(
+    type="schedule",
+    summary="A tick at certain times: every so often, or by cron.",
+    spec=ScheduleSpec,
+    roles=frozenset({Role.SOURCE}),
+    element="buildflow.types.Tick",
+    names={"aws": EVENTBRIDGE_SCHEDULE, "gcp": CLOUD_SCHEDULER_JOB},
+)

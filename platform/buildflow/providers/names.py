@@ -1,0 +1,112 @@
+"""What each cloud takes as a name, so that it is said before anything is created."""
+
+import re
+from dataclasses import dataclass
+
+from buildflow.providers.base import physical_name
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """The names that one service of one cloud takes: their length, their characters, what they may not look like.
+
+    `pattern` has to match the whole name and `words` say what it asks for; `never` are (pattern, words) of names
+    that are refused although they match.
+    """
+
+    shortest: int
+    longest: int
+    pattern: str
+    words: str
+    never: tuple[tuple[str, str], ...] = ()
+    separator: str = "-"
+
+    def refuses(self, name: str) -> str:
+        """Why the cloud will refuse `name`, in words; empty when it will not."""
+        if not self.shortest <= len(name) <= self.longest:
+            return f"it has {len(name)} characters, not {self.shortest} to {self.longest}"
+        if not re.fullmatch(self.pattern, name):
+            return self.words
+        return next((words for pattern, words in self.never if re.search(pattern, name)), "")
+
+    def physical(self, project: str, stack: str, key: str) -> str:
+        """The name without an explicit `name:`, shortened with a hash where it would be too long."""
+        return physical_name(project, stack, key, limit=min(self.longest, 255)).replace("-", self.separator)
+
+
+S3_BUCKET = NameRule(
+    shortest=3,
+    longest=63,
+    pattern=r"[a-z0-9][a-z0-9.-]*[a-z0-9]",
+    words="lower-case letters, digits, dots and hyphens, with a letter or digit at both ends",
+    never=(
+        (r"\.\.", "two dots may not stand side by side"),
+        (r"^\d+\.\d+\.\d+\.\d+$", "it looks like an IP address"),
+        (r"^(xn--|sthree-|amzn-s3-demo-)", "names that begin so are reserved"),
+        (r"(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$", "names that end so are reserved"),
+    ),
+)
+"""Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
+
+SQS_QUEUE = NameRule(1, 80, r"[A-Za-z0-9_-]+(\.fifo)?", "letters, digits, hyphens and underscores")
+"""Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
+
+SNS_TOPIC = NameRule(1, 256, r"[A-Za-z0-9_-]+(\.fifo)?", "letters, digits, hyphens and underscores")
+"""Source: https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html"""
+
+RDS_INSTANCE = NameRule(
+    shortest=1,
+    longest=63,
+    pattern=r"[a-zA-Z][a-zA-Z0-9-]*",
+    words="letters, digits and hyphens, a letter first",
+    never=((r"--", "two hyphens may not stand side by side"), (r"-$", "it may not end with a hyphen")),
+)
+"""Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"""
+
+EVENTBRIDGE_SCHEDULE = NameRule(1, 64, r"[0-9a-zA-Z_.-]+", "letters, digits, dots, hyphens and underscores")
+"""Source: https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html"""
+
+CLOUD_STORAGE_BUCKET = NameRule(
+    shortest=3,
+    longest=63,
+    pattern=r"[a-z0-9][a-z0-9._-]*[a-z0-9]",
+    words="lower-case letters, digits, dots, hyphens and underscores, with a letter or digit at both ends",
+    never=(
+        (r"^goog", "names that begin with goog are reserved"),
+        (r"google|g00gle", "names may not hold google"),
+        (r"^\d+\.\d+\.\d+\.\d+$", "it looks like an IP address"),
+    ),
+)
+"""Source: https://cloud.google.com/storage/docs/buckets#naming"""
+
+PUBSUB = NameRule(
+    shortest=3,
+    longest=255,
+    pattern=r"[A-Za-z][A-Za-z0-9._~+%-]*",
+    words="letters, digits and the characters - . _ ~ + %, a letter first",
+    never=((r"^goog", "names that begin with goog are reserved"),),
+)
+"""Source: https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names"""
+
+BIGQUERY_TABLE = NameRule(1, 1024, r"\w+", "letters, digits and underscores", separator="_")
+"""Source: https://cloud.google.com/bigquery/docs/tables#table_naming; marks and spaces are left out on purpose"""
+
+CLOUD_SQL_INSTANCE = NameRule(
+    shortest=1,
+    longest=84,
+    pattern=r"[a-z][a-z0-9-]*[a-z0-9]|[a-z]",
+    words="lower-case letters, digits and hyphens, a letter first, no hyphen last",
+)
+"""Source: https://cloud.google.com/sql/docs/postgres/instance-settings#instance-id-2ndgen"""
+
+CLOUD_SCHEDULER_JOB = NameRule(1, 500, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores")
+"""Source: https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.jobs"""
+
+DUCKDB_TABLE = NameRule(
+    shortest=1,
+    longest=255,
+    pattern=r"[A-Za-z_]\w*",
+    words="letters, digits and underscores, no digit first",
+    never=((r"^_buildflow", "names that begin with _buildflow are the platform's own"),),
+    separator="_",
+)
