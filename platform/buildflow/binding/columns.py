@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
+from buildflow.ir.column_types import Store, refuses
 from buildflow.ir.columns import Column, Kind
 from buildflow.ir.signature import Place, Shape, ShapeKind
 
@@ -41,8 +42,8 @@ class Unfit:
     """A misspelt name there, and the one that is probably meant; empty where there is none."""
 
 
-def columns_of(shape: Shape) -> tuple[tuple[Column, ...], list[Unfit]]:
-    """A record's columns."""
+def columns_of(shape: Shape, store: Store | None = None) -> tuple[tuple[Column, ...], list[Unfit]]:
+    """A record's columns, as far as `store` holds them."""
     found: list[Unfit] = []
     if shape.kind != "record":
         message = f'"{shape.text or shape.name}" is no row type'
@@ -51,7 +52,9 @@ def columns_of(shape: Shape) -> tuple[tuple[Column, ...], list[Unfit]]:
     columns = []
     for item in shape.fields:
         column = _column(item.name, item.shape, item.place, found)
-        if column is not None:
+        if column is not None and store and (why := refuses(column, store)):
+            found.append(Unfit("BF311", f'column "{item.name}" does not fit: {why}', "", item.place))
+        elif column is not None:
             nullable = column.nullable
             defaulted = not item.required and item.has_constant and item.constant is not None
             columns.append(

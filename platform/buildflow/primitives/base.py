@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from buildflow.errors import BuildflowError
+from buildflow.ir.column_types import Store
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource
 from buildflow.providers.names import NameRule
@@ -67,7 +68,7 @@ class Primitive:
 
     `handle` is the dotted name of the handle's type in `buildflow.types`, "" when handlers get none;
     `element` the dotted name of what a source carries, "" when that is up to the sender; `names` say what each
-    provider takes as its physical name.
+    provider takes as its physical name, `stores` what holds its columns there.
     """
 
     type: str
@@ -77,6 +78,7 @@ class Primitive:
     handle: str = ""
     element: str = ""
     names: Mapping[str, NameRule] = field(default_factory=dict)
+    stores: Mapping[str, Store] = field(default_factory=dict)
 
 
 class Action(StrEnum):

@@ -69,4 +69,5 @@ PRIMITIVE = Primitive(
     roles=frozenset({Role.STORE, Role.SINK}),
     handle="buildflow.types.Database",
     names={"aws": RDS_INSTANCE, "gcp": CLOUD_SQL_INSTANCE},
+    stores={"local": "postgresql", "aws": "postgresql", "gcp": "postgresql"},
 )

@@ -64,4 +64,5 @@ PRIMITIVE = Primitive(
     roles=frozenset({Role.SINK, Role.STORE}),
     handle="buildflow.types.Table",
     names={"aws": DUCKDB_TABLE, "gcp": BIGQUERY_TABLE},
+    stores={"local": "duckdb", "aws": "duckdb", "gcp": "bigquery"},
 )

@@ -11,19 +11,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from buildflow.ir.column_types import COLUMN_TYPES
 from buildflow.ir.columns import Column
 
-TYPES = {
-    "string": "VARCHAR",
-    "integer": "BIGINT",
-    "float": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "bytes": "BLOB",
-    "timestamp": "TIMESTAMP WITH TIME ZONE",
-    "date": "DATE",
-    "time": "TIME",
-    "json": "JSON",
-}
 WORDS = {
     "string": "text",
     "integer": "integers",
@@ -73,7 +63,7 @@ def duckdb_type(column: Column) -> str:
     inner = (
         f"STRUCT({', '.join(f'{quote(f.name)} {duckdb_type(f)}' for f in column.fields)})"
         if column.kind == "record"
-        else TYPES[column.kind]
+        else COLUMN_TYPES[column.kind].duckdb
     )
     return inner + "[]" * column.repeated
 

@@ -1,0 +1,125 @@
+"""Consumers and their pools: what the workers run."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from buildflow.binding.columns import Unfit, check_rows, each_row
+from buildflow.binding.messages import check_taken, fields_of
+from buildflow.binding.parameters import bind, check_element, element_parameter
+from buildflow.compiler.lower.dependencies import closure
+from buildflow.compiler.lower.rows import check_sink
+from buildflow.compiler.lower.state import Lowering, handler_plan
+from buildflow.compiler.validate import Declaration
+from buildflow.diagnostics import Related, misspelt
+from buildflow.ir.runtime import BatchPlan, ConsumerPlan, DependencyPlan, PoolPlan, RetryPlan, SinkPlan
+from buildflow.ir.signature import Parameter, Shape, Signature
+from buildflow.spec.project import Consumer, Replicas, SinkChoice
+
+DEAD_LETTER = "buildflow.types:DeadLetter"
+
+
+def lower_consumer(key: str, consumer: Consumer, state: Lowering) -> ConsumerPlan | None:
+    place = ("consumers", key, "handler")
+    state.used.update(k for k in (consumer.source, consumer.dead_letter, *(s.to for s in consumer.sinks)) if k)
+    signature = state.signature(consumer.handler, *place)
+    if signature is None:
+        return None
+    bound = bind(signature, state.names, explicit=consumer.inject)
+    state.use(bound)
+    element, problems = element_parameter(signature, bound)
+    state.unfit([*bound.problems, *problems], *place, about=f"{consumer.handler}: ")
+    source = state.declaration.primitives.get(consumer.source)
+    carried = source[0].element if source else ""
+    if element is not None:
+        _check_element(key, consumer, element, carried, state)
+    if len(consumer.sinks) == 1:
+        check_sink(signature.returns, consumer.sinks[0].to, consumer.handler, place, state)
+    sinks = tuple(_sink(key, number, choice, signature, state) for number, choice in enumerate(consumer.sinks))
+    _dead_letters(key, consumer, state)
+    for kind in ("only", "never"):
+        for index, name in enumerate(getattr(consumer.retry, kind)):
+            if problem := state.sources.names(name):
+                state.unfit([problem], "consumers", key, "retry", kind, index, about="")
+    return ConsumerPlan(
+        key=key,
+        source=consumer.source,
+        handler=handler_plan(signature, bound, element.name if element else None, carried),
+        sink=consumer.sink if isinstance(consumer.sink, str) else None,
+        sinks=() if isinstance(consumer.sink, str) else sinks,
+        pool=consumer.pool,
+        concurrency=consumer.concurrency,
+        ordering=consumer.ordering.key if consumer.ordering else None,
+        rate_limit=consumer.rate_limit,
+        idempotency_key=consumer.idempotency_key,
+        batch=BatchPlan(**consumer.batch.model_dump()),
+        retry=RetryPlan(**consumer.retry.model_dump()),
+        dead_letter=consumer.dead_letter,
+        timeout=consumer.timeout,
+    )
+
+
+def _check_element(key: str, consumer: Consumer, element: Parameter, carried: str, state: Lowering) -> None:
+    """The element's type against what the source carries, and the fields of it that the consumer names."""
+    place = ("consumers", key, "handler")
+    about = f"{consumer.handler}: "
+    if message := state.message(consumer.source):
+        also = (Related(f'"{consumer.source}" carries {message[0].text}', message[1]),)
+        state.unfit(check_taken(element, message[0], consumer.source), *place, about=about, also=also)
+    else:
+        state.unfit(check_element(element, carried, consumer.source), *place, about=about)
+    known = fields_of(message[0] if message else element.shape)
+    for field_place, name in (
+        (("ordering", "key"), consumer.ordering.key if consumer.ordering else None),
+        (("idempotency_key",), consumer.idempotency_key),
+    ):
+        if name is not None and known is not None and name not in known:
+            _no_field(name, known, f'the elements of "{consumer.source}" have', ("consumers", key, *field_place), state)
+
+
+def _no_field(name: str, known: Iterable[str], whose: str, path: tuple[Any, ...], state: Lowering) -> None:
+    span = state.declaration.span(*path)
+    state.found.append(misspelt("BF226", f'{whose} no field "{name}"', span, name, known))
+
+
+def _sink(key: str, number: int, choice: SinkChoice, signature: Signature, state: Lowering) -> SinkPlan:
+    """One of several sinks; the type, or the fields, by which rows go there."""
+    place = ("consumers", key, "sink", number, "when")
+    if isinstance(choice.when, str):
+        if problem := state.sources.names(choice.when):
+            state.unfit([problem], *place, about="")
+        return SinkPlan(to=choice.to, type=choice.when)
+    rows = [known for shape in each_row(signature.returns) if (known := fields_of(shape)) is not None]
+    for name in choice.when or {}:
+        if rows and not any(name in known for known in rows):
+            span = state.declaration.key_span(*place, name)
+            known = [name for fields in rows for name in fields]
+            state.found.append(misspelt("BF226", f'what it returns has no field "{name}"', span, name, known))
+    return SinkPlan(to=choice.to, fields=choice.when or {})
+
+
+def _dead_letters(key: str, consumer: Consumer, state: Lowering) -> None:
+    """The table of a consumer's dead letters has columns for them."""
+    table = consumer.dead_letter
+    columns = state.columns.get(table, ()) if table is not None else ()
+    letter = state.sources.shape(DEAD_LETTER) if columns else None
+    if table is not None and isinstance(letter, Shape) and check_rows(letter, columns, table):
+        message = f'"{table}" has other columns than a dead letter'
+        problem = Unfit("BF215", message, f"give it `columns: {DEAD_LETTER}`")
+        state.unfit([problem], "consumers", key, "dead_letter", about="")
+
+
+def lower_pools(
+    consumers: list[ConsumerPlan], dependencies: list[DependencyPlan], declaration: Declaration
+) -> Iterable[PoolPlan]:
+    for name in dict.fromkeys(c.pool for c in consumers):
+        mine = [c for c in consumers if c.pool == name]
+        wanted = [declaration.consumers[c.key].replicas for c in mine]
+        growing = [r for r in wanted if isinstance(r, Replicas)]
+        yield PoolPlan(
+            name=name,
+            replicas=max(r.min if isinstance(r, Replicas) else r for r in wanted),
+            max_replicas=max((r.max for r in growing), default=None),
+            target_backlog=min((r.target_backlog for r in growing), default=None),
+            consumers=tuple(c.key for c in mine),
+            dependencies=closure((c.handler for c in mine), dependencies),
+        )

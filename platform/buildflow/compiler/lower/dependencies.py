@@ -1,0 +1,125 @@
+"""Dependencies in building order: arguments given, needs injected, scopes in order."""
+
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any
+
+from buildflow.binding.parameters import Names, bind, check_factory
+from buildflow.compiler.lower.state import Lowering
+from buildflow.compiler.ordering import in_order
+from buildflow.diagnostics import Diagnostic, Related
+from buildflow.ir.runtime import SCOPES, DependencyPlan, HandlerPlan, Injection, Scope
+from buildflow.spec.document import Scalar, at, walk
+from buildflow.spec.interpolation import references
+from buildflow.spec.project import BuiltIn, Dependency
+
+
+def lower_dependencies(state: Lowering) -> list[DependencyPlan]:
+    """All dependencies, those that others need before them."""
+    plans: dict[str, DependencyPlan] = {}
+    for key, dependency in state.declaration.dependencies.items():
+        plan = _dependency(key, dependency, state)
+        if plan is not None:
+            plans[key] = plan
+    order = _building_order(plans, state)
+    for key in order:
+        _check_scopes(plans[key], plans, state)
+    return [plans[key] for key in order]
+
+
+def _built_in(key: str, dependency: BuiltIn, state: Lowering) -> DependencyPlan:
+    """One of the platform's own: its fields are its factory's parameters."""
+    named = {name: getattr(dependency, name) for name in dependency.references}
+    state.used.update(named.values())
+    inject = tuple(Injection(parameter=name, kind="primitive", key=target) for name, target in named.items())
+    scope: Scope = "replica" if dependency.scope == "replica" else "request"
+    return DependencyPlan(
+        key=key, factory=dependency.factory, scope=scope, arguments=dependency.arguments, inject=inject
+    )
+
+
+def _dependency(key: str, dependency: Dependency | BuiltIn, state: Lowering) -> DependencyPlan | None:
+    if isinstance(dependency, BuiltIn):
+        return _built_in(key, dependency, state)
+    place = ("dependencies", key, "factory")
+    for _, rest in (r for v in _texts(dependency.with_) for r in references(v) if r[0] == "primitives"):
+        state.used.add(rest.partition(".")[0])
+    for _, node in walk(at(state.declaration.root, ("dependencies", key, "with"))):
+        if isinstance(node, Scalar) and isinstance(node.value, float) and not isfinite(node.value):
+            message = "`.inf` and `.nan` cannot be arguments: plans are JSON"
+            state.found.append(Diagnostic("BF204", message, node.span, "give a number, or text"))
+    signature = state.signature(dependency.factory, *place)
+    if signature is None:
+        return None
+    names = state.names
+    given = set(dependency.with_)
+    own = Names(
+        dependencies=[k for k in names.dependencies if k not in given and k != key],
+        handles={k: h for k, h in names.handles.items() if k not in given},
+        broken=names.broken,
+    )
+    bound = bind(signature, own, explicit={})
+    state.use(bound)
+    problems = [*bound.problems, *check_factory(signature, bound, given)]
+    state.unfit(problems, *place, about="")
+    scope: Scope = "request" if dependency.scope == "process" else dependency.scope
+    return DependencyPlan(
+        key=key, factory=dependency.factory, scope=scope, arguments=dependency.with_, inject=bound.inject
+    )
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _needs(plan: DependencyPlan) -> list[str]:
+    return [i.key for i in plan.inject if i.kind == "dependency"]
+
+
+def _building_order(plans: dict[str, DependencyPlan], state: Lowering) -> list[str]:
+    order, circles = in_order({key: _needs(plan) for key, plan in plans.items()})
+    for circle in circles:
+        span = state.declaration.key_span("dependencies", circle[-1])
+        words = f"dependencies need each other in a circle: {' -> '.join(circle)}"
+        state.found.append(Diagnostic("BF321", words, span, "let one of them do without the other"))
+    return order
+
+
+def _check_scopes(plan: DependencyPlan, plans: dict[str, DependencyPlan], state: Lowering) -> None:
+    """A dependency may not need one that lives shorter; `none` may be needed by all."""
+    for key in _needs(plan):
+        needed = plans.get(key)
+        if needed is None or needed.scope == "none":
+            continue
+        if SCOPES.index(needed.scope) > SCOPES.index(plan.scope):
+            message = f'"{plan.key}" (scope {plan.scope}) needs "{key}", which lives shorter (scope {needed.scope})'
+            hint = f"give {plan.key} the scope {needed.scope}, or {key} the scope {plan.scope}"
+            body = state.declaration.root.get("dependencies")
+            scoped = body is not None and isinstance(at(body, (plan.key, "scope")), Scalar)
+            place = ("dependencies", plan.key, "scope") if scoped else ("dependencies", plan.key)
+            span = state.declaration.key_span(*place)
+            related = (Related(f'"{key}"', state.declaration.key_span("dependencies", key)),)
+            state.found.append(Diagnostic("BF320", message, span, hint, related))
+
+
+def closure(
+    handlers: Iterable[HandlerPlan], dependencies: list[DependencyPlan], also: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """The dependencies that these handlers need, directly or not, and those of `also`, in building order."""
+    by_key = {d.key: d for d in dependencies}
+    needed: set[str] = set()
+    waiting = [*also]
+    waiting += [i.key for h in handlers for i in h.inject if i.kind == "dependency"]
+    while waiting:
+        key = waiting.pop()
+        if key not in needed and key in by_key:
+            needed.add(key)
+            waiting += _needs(by_key[key])
+    return tuple(d.key for d in dependencies if d.key in needed)

@@ -1,0 +1,62 @@
+"""Routes, services and mounts: what the gateway serves."""
+
+from collections.abc import Iterable
+
+from buildflow.binding.columns import Unfit
+from buildflow.binding.parameters import bind, check_route, path_parameters
+from buildflow.compiler.lower.rows import check_sink
+from buildflow.compiler.lower.state import Lowering, handler_plan
+from buildflow.compiler.references import NO_AUTH
+from buildflow.compiler.routing import full_path
+from buildflow.ir.runtime import CorsPlan, MiddlewarePlan, MountPlan, RoutePlan, ServicePlan
+from buildflow.spec.project import Route, Service
+
+
+def lower_service(key: str, service: Service) -> ServicePlan:
+    return ServicePlan(
+        key=key,
+        middleware=tuple(MiddlewarePlan(middleware=m.class_, arguments=m.with_) for m in service.middleware),
+        cors=CorsPlan(**service.cors.model_dump()) if service.cors else None,
+        max_request_size=service.limits.max_request_size,
+        max_concurrent_requests=service.limits.max_concurrent_requests,
+        replicas=service.replicas,
+    )
+
+
+def lower_mounts(state: Lowering) -> Iterable[MountPlan]:
+    for path, folder in state.declaration.mounts.items():
+        if not (state.sources.root / folder).is_dir():
+            problem = Unfit("BF204", f'there is no folder "{folder}"', "it starts at the folder of this file")
+            state.unfit([problem], "mounts", path, about="")
+        yield MountPlan(path=path, folder=folder)
+
+
+def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
+    place = ("routes", key, "handler")
+    service = state.declaration.services.get(route.service or "")
+    auth = route.auth or (service.auth if service else None)
+    auth = None if auth == NO_AUTH else auth
+    state.used.update(k for k in (route.sink, auth) if k)
+    signature = state.signature(route.handler, *place)
+    if signature is None:
+        return None
+    method, _, path = key.partition(" ")
+    path = full_path(state.declaration, route, path)
+    bound = bind(signature, state.names, explicit=route.inject, path=path_parameters(path), made=state.made)
+    state.use(bound)
+    state.unfit([*bound.problems, *check_route(signature, bound, path)], *place, about=f"{route.handler}: ")
+    if route.sink:
+        check_sink(signature.returns, route.sink, route.handler, place, state)
+    return RoutePlan(
+        method=method,
+        path=path,
+        handler=handler_plan(signature, bound),
+        service=route.service,
+        auth=auth,
+        run_in=route.run_in,
+        sink=route.sink,
+        status=route.status,
+        tags=tuple(route.tags),
+        summary=route.summary,
+        timeout=route.timeout or (service.limits.timeout if service else None),
+    )

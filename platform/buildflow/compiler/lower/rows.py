@@ -1,0 +1,66 @@
+"""The columns of primitives, and what handlers give against them."""
+
+from typing import Any
+
+from buildflow.binding.columns import Unfit, check_rows, columns_of, inline_columns
+from buildflow.binding.messages import check_given
+from buildflow.compiler.lower.state import Lowering
+from buildflow.diagnostics import Related
+from buildflow.ir.column_types import Store, refuses
+from buildflow.ir.columns import Column
+from buildflow.ir.signature import Shape
+from buildflow.primitives.base import ColumnsReference
+
+
+def primitive_columns(key: str, state: Lowering) -> tuple[Column, ...]:
+    """The columns of a primitive whose Spec names a row type, or maps columns to types."""
+    primitive, spec = state.declaration.primitives[key]
+    for name, info in type(spec).model_fields.items():
+        if any(isinstance(m, ColumnsReference) for m in info.metadata):
+            stack = state.declaration.stack
+            store = primitive.stores.get(spec.provider or (stack.provider if stack else "local"))
+            return _columns(getattr(spec, name), ("primitives", key, name), store, state)
+    return ()
+
+
+def _columns(
+    declared: str | dict[str, str] | None, path: tuple[Any, ...], store: Store | None, state: Lowering
+) -> tuple[Column, ...]:
+    if declared is None:
+        return ()
+    if not isinstance(declared, str):
+        columns, wrong = inline_columns(declared)
+        for name, problem in wrong.items():
+            state.unfit([problem], *path, name, about="")
+        for column in columns:
+            if why := refuses(column, store) if store else "":
+                state.unfit([_refused(column, why)], *path, column.name, about="")
+        if not declared:
+            state.unfit([_no_columns("`columns` is empty")], *path, about="")
+        return columns if not wrong else ()
+    shape = state.row_type(declared, path)
+    if shape is None:
+        return ()
+    columns, problems = columns_of(shape.model_copy(update={"text": shape.text or declared}), store)
+    if not columns and not problems:
+        problems = [_no_columns(f"{declared} has no fields")]
+    state.unfit(problems, *path, about="")
+    return columns if not problems else ()  # what a handler returns cannot be held against half of them
+
+
+def _refused(column: Column, why: str) -> Unfit:
+    return Unfit("BF311", f'column "{column.name}" does not fit: {why}')
+
+
+def _no_columns(message: str) -> Unfit:
+    return Unfit("BF311", message, "a table has at least one column")
+
+
+def check_sink(returns: Shape, sink: str, handler: str, place: tuple[Any, ...], state: Lowering) -> None:
+    """What a handler returns against a sink's columns, or against what its messages are."""
+    about = f"{handler}: "
+    if columns := state.columns.get(sink):
+        state.unfit(check_rows(returns, columns, sink), *place, about=about)
+    elif message := state.message(sink):
+        also = (Related(f'"{sink}" carries {message[0].text}', message[1]),)
+        state.unfit(check_given(returns, message[0], sink), *place, about=about, also=also)

@@ -1,0 +1,207 @@
+"""pydantic's complaints as diagnostics: in the user's words, at the user's place.
+
+A model is validated as a whole; each complaint's path is followed through the document, past the branches of unions,
+so that one mistake is told once.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from buildflow.compiler.canonical import stack_keys
+from buildflow.compiler.unions import WRONG_TYPE, Path, annotation_at, bare, field_of, is_union, location, one_per_union
+from buildflow.diagnostics import Diagnostic, Replacement, closest, did_you_mean, misspelt
+from buildflow.spec import document, project
+from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, scalar_value
+from buildflow.spec.values import URL
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnostic], *, root: Mapping) -> M | None:
+    """One mapping against one model; `None` after a mistake."""
+    if isinstance(node, Scalar) and node.value is None:
+        node = Mapping({}, node.span)
+    if not isinstance(node, Mapping):
+        hint = "or a handler: `package.module:function`" if path[0] == "routes" else ""
+        message = f"`{path[-1]}` has to be a mapping, this is {shown(node)}"
+        found.append(Diagnostic("BF203", message, node.span, hint))
+        return None
+    values = plain(node)
+    try:
+        return model.model_validate(values)
+    except ValidationError as first:
+        error = first
+    if _read_interpolated(values, node, error, model):
+        try:
+            return model.model_validate(values)
+        except ValidationError as second:
+            error = second
+    for detail in one_per_union(error.errors(include_url=False), model, node):
+        found.append(_diagnostic(detail, model, node, path, root))
+    return None
+
+
+def _read_interpolated(values: Any, node: Mapping, error: ValidationError, model: type[BaseModel]) -> bool:
+    """`force_destroy: ${env.FORCE}` is text until here: read it as YAML would, where the model wants no text."""
+    changed = False
+    for detail in error.errors(include_url=False, include_input=False):
+        loc, _ = location(detail["loc"], model, node)
+        target = at(node, loc)
+        if isinstance(target, Scalar) and target.interpolated and isinstance(target.value, str):
+            parent = values
+            for part in loc[:-1]:
+                parent = parent[part]
+            if loc and not isinstance(read := scalar_value(target.value), str):
+                parent[loc[-1]] = read
+                changed = True
+    return changed
+
+
+def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, root: Mapping) -> Diagnostic:
+    loc: Path = detail["loc"]
+    kind = detail["type"]
+    name = _name(loc, path)
+    if kind == "extra_forbidden":
+        keys = stack_keys() if model is project.Stack and len(loc) == 1 else known_keys(model, loc[:-1])
+        message = f'unknown key "{loc[-1]}"{_inside(path, loc)}'
+        return misspelt("BF201", message, key_span(node, loc), str(loc[-1]), keys, f"one of: {', '.join(sorted(keys))}")
+    if kind == "missing":
+        owner = key_span(root, (*path, *loc[:-1])) if path or len(loc) > 1 else node.span
+        return Diagnostic("BF202", f"{name} is missing{_inside(path, loc)}", owner, _describe(model, loc))
+    span = at(node, loc).span
+    if loc and isinstance(at(node, loc[:-1]), Mapping) and loc[-1] not in getattr(at(node, loc[:-1]), "pairs", {}):
+        span = key_span(node, loc)
+    wanted = detail.get("wanted") or WRONG_TYPE.get(kind)
+    if wanted and kind in WRONG_TYPE:
+        value = at(node, loc)
+        hint = _YES.get(str(plain(value)).lower(), "") if wanted == "true or false" else ""
+        message = f"{name} has to be {wanted}, this is {shown(value)}"
+        return Diagnostic("BF203", message, span, hint or _describe(model, loc))
+    message, hint = _WRONG_VALUE.get(kind, _as_is)(detail, at(node, loc))
+    code = _PATTERN_CODES.get(detail.get("ctx", {}).get("pattern", ""), "BF204")
+    fix = _literal_fix(detail, at(node, loc)) if kind == "literal_error" else None
+    return Diagnostic(code, f"{name} {message}", span, hint or _describe(model, loc), fix=fix)
+
+
+def _literal_fix(detail: Any, node: Node) -> Replacement | None:
+    """The one of the allowed texts that is probably meant."""
+    value = plain(node)
+    near = closest(value, re.findall(r"'([^']*)'", detail["ctx"]["expected"])) if isinstance(value, str) else None
+    return Replacement(node.span, value, near) if near else None
+
+
+def _name(loc: Path, path: Path) -> str:
+    """How a message calls the value at `loc`: by its key, an item of a list by its number."""
+    whole = (*path, *loc)
+    if isinstance(whole[-1], int):
+        return f"item {whole[-1] + 1} of `{whole[-2]}`"
+    return f"`{whole[-1]}`"
+
+
+def _inside(path: Path, loc: Path) -> str:
+    owner = [str(p) for p in (*path, *loc[:-1])]
+    if not owner:
+        return ""
+    if len(owner) == 2 and owner[0] in ("primitives", "dependencies", "consumers", "stacks"):
+        return f' in {owner[0].removesuffix("s") if owner[0] != "dependencies" else "dependency"} "{owner[1]}"'
+    if owner[0] == "routes" and len(owner) == 2:
+        return f' in route "{owner[1]}"'
+    return f" in {'.'.join(owner)}"
+
+
+def known_keys(model: type[BaseModel], path: Path) -> set[str]:
+    """The keys of the model at `path` below `model`."""
+    inner = _model_at(model, path)
+    return {f.alias or name for name, f in inner.model_fields.items()} if inner else set()
+
+
+def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    current: Any = model
+    for part in path:
+        current = annotation_at(current, part)
+        if is_union(current):
+            current = next((c for c in map(bare, get_args(current)) if _holds_model(c)), None)
+    return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+
+
+def _holds_model(annotation: Any) -> bool:
+    inner = bare(get_args(annotation)[-1]) if get_origin(annotation) is list else annotation
+    return isinstance(inner, type) and issubclass(inner, BaseModel)
+
+
+def _describe(model: type[BaseModel], loc: Path) -> str:
+    """A field's own description as the hint."""
+    inner = _model_at(model, loc[:-1]) if loc else None
+    info = field_of(inner, loc[-1]) if inner else None
+    return (info.description or "") if info else ""
+
+
+def shown(node: Node) -> str:
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, document.Sequence):
+        return "a list"
+    if node.value is None:
+        return "empty"
+    if isinstance(node.value, str):
+        return f'the text "{node.value}"'
+    return {True: "true", False: "false"}[node.value] if isinstance(node.value, bool) else f"{node.value}"
+
+
+_YES = {
+    **dict.fromkeys(("yes", "on", "y", "true"), "write true"),
+    **dict.fromkeys(("no", "off", "n", "false"), "write false"),
+}
+"""Words for true and false that YAML 1.2 reads as text."""
+
+
+def _as_is(detail: Any, node: Node) -> tuple[str, str]:
+    return f"is not right: {detail['msg']}", ""
+
+
+def _literal(detail: Any, node: Node) -> tuple[str, str]:
+    options = re.findall(r"'([^']*)'", detail["ctx"]["expected"]) or [str(detail["ctx"]["expected"])]
+    hint = did_you_mean(str(plain(node)), options, "one of: " + ", ".join(options))
+    return f"cannot be {shown(node)}", hint if "one of" in hint else f"{hint} one of: {', '.join(options)}"
+
+
+def _value(detail: Any, node: Node) -> tuple[str, str]:
+    return f"is not right: {detail['msg'].removeprefix('Value error, ')}", ""
+
+
+def _pattern(detail: Any, node: Node) -> tuple[str, str]:
+    hints = {
+        project.PROJECT_NAME: ("is no project name", "lower-case letters, digits and hyphens, a letter first"),
+        project.HANDLER: ("is no handler", "write `package.module:function`"),
+        project.IDENTIFIER: ("is no name", "letters, digits and _, no digit first"),
+        project.PREFIX: ("is no prefix", "begin it with / and end it with none, such as /api; no parameters"),
+        URL: ("is no URL", "such as redis://host:6379/0 or file://folder"),
+    }
+    words, hint = hints.get(detail["ctx"]["pattern"], ("has the wrong form", ""))
+    return f"{words}: {shown(node)}", hint
+
+
+_PATTERN_CODES = {project.PROJECT_NAME: "BF207", project.HANDLER: "BF301", project.IDENTIFIER: "BF207"}
+
+
+def _bound(words: str, key: str) -> Callable[[Any, Node], tuple[str, str]]:
+    return lambda detail, node: (f"has to be {words} {detail['ctx'][key]:g}, this is {shown(node)}", "")
+
+
+def _empty(detail: Any, node: Node) -> tuple[str, str]:
+    return "is empty", ""
+
+
+_WRONG_VALUE: dict[str, Callable[[Any, Node], tuple[str, str]]] = {
+    "literal_error": _literal,
+    "value_error": _value,
+    "string_pattern_mismatch": _pattern,
+    "greater_than": _bound("more than", "gt"),
+    "greater_than_equal": _bound("at least", "ge"),
+    "less_than": _bound("less than", "lt"),
+    "less_than_equal": _bound("at most", "le"),
+    "too_short": _empty,
+}
