@@ -119,12 +119,18 @@ CODES: dict[str, str] = {
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that `name` is most probably meant to be; None when nothing is near."""
+    near = _nearest(name, known)
+    if near is not None:
+        return near
+    alike = get_close_matches(name, [k for k in known if k != name], n=1, cutoff=0.75)
+    return alike[0] if alike else None
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that is a slip of the keyboard or two away."""
     written = name.casefold()
     ranked = sorted((_distance(written, k.casefold()), _distance(name, k), k) for k in set(known) if k != name)
-    if ranked and ranked[0][0] <= max(1, len(name) // 3):
-        return ranked[0][2]
-    near = get_close_matches(name, [k for *_, k in ranked], n=1, cutoff=0.6)
-    return near[0] if near else None
+    return ranked[0][2] if ranked and ranked[0][0] <= max(1, len(name) // 3) else None
 
 
 def _distance(a: str, b: str) -> int:
@@ -161,14 +167,14 @@ def misspelt(
 ) -> Diagnostic:
     """A name out of a closed set that is not in it: the hint names the closest one, and `--fix` may put it there."""
     choices = sorted(known)
-    near = closest(name, choices)
+    near = _nearest(name, choices)
     fix = Replacement(span, name, near) if near else None
     return Diagnostic(code, message, span, did_you_mean(name, choices, otherwise), fix=fix, **more)
 
 
 def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Sorted by place, each once."""
-    return sorted(dict.fromkeys(diagnostics), key=lambda d: (d.span, d.code, d.message))
+    """Sorted by place, each once; several of one place by the other places that they are about."""
+    return sorted(dict.fromkeys(diagnostics), key=lambda d: (d.span, d.code, [r.span for r in d.related], d.message))
 
 
 def errors_in(diagnostics: Iterable[Diagnostic]) -> bool:

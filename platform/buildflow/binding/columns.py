@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
+from buildflow.diagnostics import closest
 from buildflow.ir.column_types import Store, refuses
 from buildflow.ir.columns import Column, Kind
 from buildflow.ir.signature import Place, Shape, ShapeKind
@@ -75,7 +76,7 @@ def _column(name: str, shape: Shape, place: Place | None, found: list[Unfit]) ->
     kind = KINDS.get(inner.kind)
     if kind is None or (repeated and inner.nullable):
         message = f'column "{name}" has a type that no table holds: {shape.text or shape.kind}'
-        hint = "str int float bool bytes datetime date time dict, a record, a list of one of these, `| None`"
+        hint = "use str, int, float, bool, bytes, datetime, date, time, dict, a record, or a list of one of these"
         found.append(Unfit("BF311", message, hint, place))
         return None
     fields: tuple[Column, ...] = ()
@@ -92,13 +93,32 @@ def inline_columns(declared: Mapping[str, str]) -> tuple[tuple[Column, ...], dic
     for name, text in declared.items():
         match = _INLINE.fullmatch(text.strip())
         if not match or match[1] not in known or match[1] == "record":
-            kinds = ", ".join(k for k in known if k != "record")
-            message = f'column "{name}" has an unknown type "{text}"'
-            wrong[name] = Unfit("BF311", message, f"one of: {kinds}; `?` for nullable, `[]` for many")
+            wrong[name] = _unknown_type(name, text, [k for k in known if k != "record"])
             continue
         kind: Kind = match[1]  # type: ignore[assignment]
         columns.append(Column(name=name, kind=kind, repeated=bool(match[2]), nullable=bool(match[3])))
     return tuple(columns), wrong
+
+
+_OTHER_NAMES: dict[str, Kind] = {
+    **dict.fromkeys(("str", "text", "varchar", "char", "uuid"), "string"),
+    **dict.fromkeys(("int", "bigint", "long", "smallint"), "integer"),
+    **dict.fromkeys(("double", "number", "real", "numeric", "decimal"), "float"),
+    **dict.fromkeys(("datetime", "timestamptz"), "timestamp"),
+    **dict.fromkeys(("dict", "object", "jsonb", "mapping"), "json"),
+    **dict.fromkeys(("binary", "blob", "bytea"), "bytes"),
+    "bool": "boolean",
+}
+"""What other languages call the kinds of columns."""
+
+
+def _unknown_type(name: str, text: str, known: list[str]) -> Unfit:
+    word = re.match(r"\w*", text.strip())
+    written = word[0] if word else ""
+    meant = _OTHER_NAMES.get(written.lower()) or (closest(written, known) if written else None)
+    hint = f'did you mean "{meant}"?' if meant else f"one of: {', '.join(known)}; `?` for nullable, `[]` for many"
+    message = f'column "{name}" has an unknown type "{text}"'
+    return Unfit("BF311", message, hint, wrong=written if meant else "", right=meant or "")
 
 
 def check_rows(returns: Shape, columns: tuple[Column, ...], sink: str) -> list[Unfit]:
@@ -137,7 +157,9 @@ def _check_record(shape: Shape, columns: tuple[Column, ...], sink: str, path: st
     for name, item in fields.items():
         if name not in known:
             message = f'{shape.text or shape.name} has the field "{path}{name}", which "{sink}" has not'
-            yield Unfit("BF215", message, "add it to the table's columns, or drop it", item.place)
+            near = closest(name, known)
+            hint = f'did you mean "{near}"?' if near else "add it to the table's columns, or drop it"
+            yield Unfit("BF215", message, hint, item.place)
             continue
         yield from _check_field(item.shape, known[name], f"{path}{name}", sink, item.place)
 

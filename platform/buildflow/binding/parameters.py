@@ -59,6 +59,10 @@ def bind(
     for name in explicit:
         if name not in own and not opaque:
             message = f'it has no parameter "{name}" to inject into'
+            if explicit[name] in own and name in names.all:
+                hint = f"it is `parameter: key`: write `inject: {{{explicit[name]}: {name}}}`"
+                problems.append(Unfit("BF323", message, hint, signature.place, ("inject", name)))
+                continue
             problems.append(_misspelt("BF323", message, name, own, signature.place, ("inject", name)))
     for parameter in signature.parameters:
         if parameter.variadic:
@@ -86,7 +90,8 @@ def bind(
 def _misspelt(
     code: str, message: str, name: str, known: Collection[str], place: Place, below: tuple[str, ...]
 ) -> Unfit:
-    return Unfit(code, message, did_you_mean(name, known), place, below, name, closest(name, known) or "")
+    hint = did_you_mean(name, known) or "remove it, or give the function a parameter of that name"
+    return Unfit(code, message, hint, place, below, name, closest(name, known) or "")
 
 
 _OF_THE_REQUEST = {"query", "header", "cookie", "body", "form", "file"}
@@ -168,7 +173,7 @@ def check_route(signature: Signature, bound: Bound, path: str) -> list[Unfit]:
         Unfit(
             "BF307",
             f'the path has the parameter "{name}", the function has not',
-            did_you_mean(name, names, f"add a parameter {name}"),
+            _rename(name, names),
             signature.place,
         )
         for name in in_path
@@ -176,6 +181,11 @@ def check_route(signature: Signature, bound: Bound, path: str) -> list[Unfit]:
         and not any(name == i.parameter for i in bound.inject)
         and not any(p.code == "BF305" and f'"{name}"' in p.message for p in bound.problems)
     ]
+
+
+def _rename(name: str, names: Collection[str]) -> str:
+    near = closest(name, names)
+    return f'rename its parameter "{near}", or write {{{near}}} into the path' if near else f"add a parameter {name}"
 
 
 def element_parameter(signature: Signature, bound: Bound) -> tuple[Parameter | None, list[Unfit]]:
@@ -222,6 +232,7 @@ def check_factory(signature: Signature, bound: Bound, arguments: Collection[str]
     """Every parameter of a factory is given by `with:`, a dependency, a primitive, or has a default."""
     variadic = any(p.variadic for p in signature.parameters)
     names = {p.name for p in signature.parameters}
+    misspelt = set() if variadic else {closest(name, names) for name in arguments if name not in names}
     problems = [
         Unfit(
             "BF322",
@@ -230,7 +241,7 @@ def check_factory(signature: Signature, bound: Bound, arguments: Collection[str]
             p.place,
         )
         for p in bound.rest
-        if p.required and p.name not in arguments
+        if p.required and p.name not in arguments and p.name not in misspelt
     ]
     if not variadic:
         problems += [

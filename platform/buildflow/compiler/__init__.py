@@ -151,10 +151,24 @@ def _whole(
     graph, unresolved = resolve(declaration)
     plan, graph, unlowered = lower(declaration, graph, sources, root)
     secrets = check_secrets(declaration)
-    unread = {d.span for d in (*found, *secrets) if d.code != "BF124"}
+    unread = _unread(whole, [*found, *(d for d in secrets if d.code != "BF124")])
     follows = [d for d in (*invalid, *unresolved, *unlowered) if d.span not in unread]
-    follows += [d for d in secrets if d.span not in {f.span for f in found}]
-    return declaration, graph, plan, [*found, *_without_lost(follows, declaration)]
+    follows += [d for d in secrets if d.code == "BF125" or d.span not in unread]
+    return declaration, graph, plan, _without_lost([*found, *follows], declaration)
+
+
+def _unread(whole: document.Mapping, found: list[Diagnostic]) -> set[Span]:
+    """The places of texts whose `${...}` could not be put in."""
+    texts = (node.span for _, node in walk(whole) if isinstance(node, Scalar) and node.unknown) if found else ()
+    return {text for text in texts if any(_covers(text, d.span) for d in found)}
+
+
+def _covers(outer: Span, inner: Span) -> bool:
+    return (outer.file, outer.line, outer.column) <= (inner.file, inner.line, inner.column) and (
+        inner.file,
+        inner.end_line,
+        inner.end_column,
+    ) <= (outer.file, outer.end_line, outer.end_column)
 
 
 def _unknown_variables(root: document.Mapping, given: _Given) -> list[Diagnostic]:
@@ -173,15 +187,20 @@ def _unknown_variables(root: document.Mapping, given: _Given) -> list[Diagnostic
 
 def _without_lost(found: list[Diagnostic], declaration: Declaration) -> list[Diagnostic]:
     """Without complaints about names that a section would have declared, had it been read."""
-    return [d for d in found if not (declaration.lost and d.code in ("BF210", "BF304", "BF322"))]
+    return [d for d in found if not (declaration.lost and d.code in ("BF122", "BF210", "BF304", "BF322"))]
 
 
 def _first_only(found: list[Diagnostic]) -> list[Diagnostic]:
-    """One mistake once, though several stacks show it."""
+    """One mistake once, though several stacks, or several users of one anchor, show it."""
     seen: dict[tuple[str, str, Span], Diagnostic] = {}
     for diagnostic in reversed(found):
-        seen[diagnostic.code, diagnostic.message, diagnostic.span] = diagnostic
+        message = "" if diagnostic.code in _OF_ONE_VALUE else diagnostic.message
+        seen[diagnostic.code, message, diagnostic.span] = diagnostic
     return list(seen.values())
+
+
+_OF_ONE_VALUE = ("BF201", "BF203", "BF204", "BF205")
+"""Of these, one place has one."""
 
 
 def _add_stacks(root: document.Mapping, extra: Mapping[str, Mapping[str, Any]]) -> document.Mapping:
@@ -220,7 +239,7 @@ def _structure(root: document.Mapping, stack: str, given: _Given) -> list[Diagno
     whole, found = _effective(root, stack, given, lenient=True)
     declaration, invalid = validate(whole, stack, lenient=True)
     _, unresolved = resolve(declaration, selected=False)
-    return [*found, *invalid, *_without_lost(unresolved, declaration)]
+    return _without_lost([*found, *invalid, *unresolved], declaration)
 
 
 def _effective(

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from buildflow.diagnostics import Diagnostic, Span, did_you_mean
-from buildflow.spec.document import Mapping, Node, Pair, Scalar, Sequence
+from buildflow.diagnostics import Diagnostic, Span, misspelt
+from buildflow.spec.document import Mapping, Node, Pair, Scalar, Sequence, with_values
 from buildflow.spec.project import OVERLAYS, Stack
 
 FORMAT = 1
@@ -56,18 +56,21 @@ def _pulumi_config(root: Mapping, found: list[Diagnostic]) -> Mapping:
     root = root.without("pulumi_config")
     block = pair.value
     if not isinstance(block, Mapping):
-        found.append(Diagnostic("BF203", "`pulumi_config` has to be a mapping", block.span))
+        hint = "write `pulumi_config: {pulumi_home: ..., stacks: [...]}`, or use the key `stacks` of the file itself"
+        found.append(Diagnostic("BF203", "`pulumi_config` has to be a mapping", block.span, hint))
         return root
     for key, inner in block.pairs.items():
-        if key not in ("pulumi_home", "stacks", "default_stack"):
-            hint = did_you_mean(key, ("pulumi_home", "stacks", "default_stack"))
-            found.append(Diagnostic("BF201", f'"{key}" is no key of pulumi_config', inner.key.span, hint))
-    root = _pulumi_stacks(root, block.get("stacks"), found)
+        if key not in _PULUMI_CONFIG:
+            message = f'"{key}" is no key of pulumi_config'
+            found.append(misspelt("BF201", message, inner.key.span, key, _PULUMI_CONFIG))
+    root = _pulumi_stacks(root, block, found)
     default = block.pairs.get("default_stack")
     if default and "default_stack" not in root.pairs:
         root = root.with_value("default_stack", default.value, default.key.span)
     return root
 
+
+_PULUMI_CONFIG = ("pulumi_home", "stacks", "default_stack")
 
 _ORIGINAL = {
     "entry_point": "remove it: `routes:` and `consumers:` name the functions themselves",
@@ -84,7 +87,8 @@ def _original(root: Mapping, found: list[Diagnostic]) -> Mapping:
     return root.without(*_ORIGINAL)
 
 
-def _pulumi_stacks(root: Mapping, node: Node | None, found: list[Diagnostic]) -> Mapping:
+def _pulumi_stacks(root: Mapping, block: Mapping, found: list[Diagnostic]) -> Mapping:
+    node, home = block.get("stacks"), block.pairs.get("pulumi_home")
     stacks = root.get("stacks") or Mapping({}, root.span)
     if node is not None and not isinstance(node, Sequence):
         hint = "write `- name: local`; or use the key `stacks` of the file itself"
@@ -95,7 +99,8 @@ def _pulumi_stacks(root: Mapping, node: Node | None, found: list[Diagnostic]) ->
     for item in node.items if isinstance(node, Sequence) else ():
         name = item.get("name") if isinstance(item, Mapping) else None
         if not isinstance(item, Mapping) or not isinstance(name, Scalar) or not isinstance(name.value, str):
-            found.append(Diagnostic("BF202", "a stack of pulumi_config needs a `name`", item.span))
+            message = "a stack of pulumi_config needs a `name`"
+            found.append(Diagnostic("BF202", message, item.span, "write `- name: local`"))
             continue
         if name.value in named:
             message = f'pulumi_config has a stack "{name.value}" already'
@@ -105,6 +110,8 @@ def _pulumi_stacks(root: Mapping, node: Node | None, found: list[Diagnostic]) ->
             body = item.without("name")
             if "provider" not in body.pairs:
                 body = body.with_value("provider", Scalar(LOCAL, name.span))
+            if home and "pulumi_home" not in body.pairs:
+                body = body.with_value("pulumi_home", home.value, home.key.span)
             stacks = stacks.with_value(name.value, body, name.span)
     return root.with_value("stacks", stacks) if stacks.pairs else root
 
@@ -175,7 +182,7 @@ def overlay(base: Node, over: Node) -> Node:
     for key, pair in over.pairs.items():
         if isinstance(pair.value, Scalar) and pair.value.value is None:
             pairs.pop(key, None)
-        elif key in pairs:
+        elif key in pairs and isinstance(pairs[key].value, Mapping) and isinstance(pair.value, Mapping):
             pairs[key] = Pair(pairs[key].key, overlay(pairs[key].value, pair.value))
         else:
             pairs[key] = Pair(pair.key, _drop_nulls(pair.value))
@@ -185,14 +192,8 @@ def overlay(base: Node, over: Node) -> Node:
 def _drop_nulls(node: Node) -> Node:
     if not isinstance(node, Mapping):
         return node
-    return Mapping(
-        {
-            key: Pair(pair.key, _drop_nulls(pair.value))
-            for key, pair in node.pairs.items()
-            if not (isinstance(pair.value, Scalar) and pair.value.value is None)
-        },
-        node.span,
-    )
+    empty = [k for k, pair in node.pairs.items() if isinstance(pair.value, Scalar) and pair.value.value is None]
+    return with_values(node.without(*empty) if empty else node, _drop_nulls)
 
 
 def stack_names(root: Mapping) -> dict[str, Span]:

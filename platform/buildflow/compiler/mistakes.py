@@ -4,6 +4,7 @@ A model is validated as a whole; each complaint's path is followed through the d
 so that one mistake is told once.
 """
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args, get_origin
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from buildflow.compiler.canonical import stack_keys
 from buildflow.compiler.unions import WRONG_TYPE, Path, annotation_at, bare, field_of, is_union, location, one_per_union
-from buildflow.diagnostics import Diagnostic, Replacement, closest, did_you_mean, misspelt
+from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, did_you_mean, misspelt
 from buildflow.spec import document, project
 from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, scalar_value
 from buildflow.spec.values import URL
@@ -25,9 +26,8 @@ def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnosti
     if isinstance(node, Scalar) and node.value is None:
         node = Mapping({}, node.span)
     if not isinstance(node, Mapping):
-        hint = "or a handler: `package.module:function`" if path[0] == "routes" else ""
-        message = f"`{path[-1]}` has to be a mapping, this is {shown(node)}"
-        found.append(Diagnostic("BF203", message, node.span, hint))
+        hint = "or a handler: `package.module:function`" if path[0] == "routes" else _as_field(node, model)
+        found.append(wrong_type(f"`{path[-1]}`", node, "a mapping", node.span, hint))
         return None
     values = plain(node)
     try:
@@ -39,9 +39,19 @@ def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnosti
             return model.model_validate(values)
         except ValidationError as second:
             error = second
-    for detail in one_per_union(error.errors(include_url=False), model, node):
+    for detail in _without_misspelt(one_per_union(error.errors(include_url=False), model, node)):
         found.append(_diagnostic(detail, model, node, path, root))
     return None
+
+
+def _without_misspelt(details: list[Any]) -> list[Any]:
+    """Without the keys that are missing because they are misspelt: that is one mistake."""
+    missing = {tuple(d["loc"]) for d in details if d["type"] == "missing"}
+    meant = set()
+    for extra in (d["loc"] for d in details if d["type"] == "extra_forbidden"):
+        beside = {str(m[-1]) for m in missing if m[:-1] == extra[:-1]}
+        meant.add((*extra[:-1], closest(str(extra[-1]), beside)))
+    return [d for d in details if d["type"] != "missing" or tuple(d["loc"]) not in meant]
 
 
 def _read_interpolated(values: Any, node: Mapping, error: ValidationError, model: type[BaseModel]) -> bool:
@@ -65,9 +75,9 @@ def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, 
     kind = detail["type"]
     name = _name(loc, path)
     if kind == "extra_forbidden":
-        keys = stack_keys() if model is project.Stack and len(loc) == 1 else known_keys(model, loc[:-1])
-        message = f'unknown key "{loc[-1]}"{_inside(path, loc)}'
-        return misspelt("BF201", message, key_span(node, loc), str(loc[-1]), keys, f"one of: {', '.join(sorted(keys))}")
+        return _unknown_key(loc, model, node, path)
+    if kind == "refused":
+        return _refused(detail, node, path, root)
     if kind == "missing":
         owner = key_span(root, (*path, *loc[:-1])) if path or len(loc) > 1 else node.span
         return Diagnostic("BF202", f"{name} is missing{_inside(path, loc)}", owner, _describe(model, loc))
@@ -76,14 +86,33 @@ def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, 
         span = key_span(node, loc)
     wanted = detail.get("wanted") or WRONG_TYPE.get(kind)
     if wanted and kind in WRONG_TYPE:
-        value = at(node, loc)
-        hint = _YES.get(str(plain(value)).lower(), "") if wanted == "true or false" else ""
-        message = f"{name} has to be {wanted}, this is {shown(value)}"
-        return Diagnostic("BF203", message, span, hint or _describe(model, loc))
+        inner = _model_at(model, loc) if "mapping" in wanted else None
+        hint = _as_field(at(node, loc), inner) if inner else ""
+        return wrong_type(name, at(node, loc), wanted, span, hint or _describe(model, loc))
     message, hint = _WRONG_VALUE.get(kind, _as_is)(detail, at(node, loc))
     code = _PATTERN_CODES.get(detail.get("ctx", {}).get("pattern", ""), "BF204")
     fix = _literal_fix(detail, at(node, loc)) if kind == "literal_error" else None
     return Diagnostic(code, f"{name} {message}", span, hint or _describe(model, loc), fix=fix)
+
+
+def _refused(detail: Any, node: Mapping, path: Path, root: Mapping) -> Diagnostic:
+    """What a model's own check refused: see `buildflow.spec.values.refusal`."""
+    loc, context = detail["loc"], detail["ctx"]
+    span = key_span(node, (*loc, context["key"])) if context["key"] else key_span(root, (*path, *loc))
+    return Diagnostic(context["code"], f"{detail['msg']}{_inside(path, (*loc, ''))}", span, context["hint"])
+
+
+def _unknown_key(loc: Path, model: type[BaseModel], node: Mapping, path: Path) -> Diagnostic:
+    name = str(loc[-1])
+    keys = stack_keys() if model is project.Stack and len(loc) == 1 else known_keys(model, loc[:-1])
+    span, message = key_span(node, loc), f'unknown key "{name}"{_inside(path, loc)}'
+    below = [p for p in project.PROVIDERS if name in known_keys(model, (*loc[:-1], p))]
+    if below and "managed" in keys:
+        return Diagnostic("BF201", message, span, f"it belongs below {' or '.join(f'`{p}:`' for p in below)}")
+    if name == "factory" and issubclass(model, project.BuiltIn):
+        hint = "keep either `type`, for one of the platform's own, or `factory`, for yours"
+        return Diagnostic("BF201", message, span, hint)
+    return misspelt("BF201", message, span, name, keys, f"one of: {', '.join(sorted(keys))}")
 
 
 def _literal_fix(detail: Any, node: Node) -> Replacement | None:
@@ -105,6 +134,9 @@ def _inside(path: Path, loc: Path) -> str:
     owner = [str(p) for p in (*path, *loc[:-1])]
     if not owner:
         return ""
+    last = (*path, *loc[:-1])[-1]
+    if isinstance(last, int):
+        return f" in item {last + 1} of {'.'.join(owner[:-1])}"
     if len(owner) == 2 and owner[0] in ("primitives", "dependencies", "consumers", "stacks"):
         return f' in {owner[0].removesuffix("s") if owner[0] != "dependencies" else "dependency"} "{owner[1]}"'
     if owner[0] == "routes" and len(owner) == 2:
@@ -151,11 +183,52 @@ def shown(node: Node) -> str:
     return {True: "true", False: "false"}[node.value] if isinstance(node.value, bool) else f"{node.value}"
 
 
+def wrong_type(name: str, node: Node, wanted: str, span: Span, otherwise: str = "") -> Diagnostic:
+    """A value of another type than `wanted` ("a list"), with what to write instead."""
+    message = f"{name} has to be {wanted}, this is {shown(node)}"
+    return Diagnostic("BF203", message, span, _cure(node, wanted) or otherwise)
+
+
 _YES = {
     **dict.fromkeys(("yes", "on", "y", "true"), "write true"),
     **dict.fromkeys(("no", "off", "n", "false"), "write false"),
 }
 """Words for true and false that YAML 1.2 reads as text."""
+
+
+def _as_field(node: Node, model: type[BaseModel]) -> str:
+    """A text where a mapping belongs is often the value of its first required field."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str) or "\n" in node.value:
+        return ""
+    needed = [f.alias or name for name, f in model.model_fields.items() if f.is_required()]
+    name = "handler" if "handler" in needed and ":" in node.value else (needed or list(model.model_fields))[0]
+    return f"write `{name}: {node.value}` below it"
+
+
+def _cure(node: Node, wanted: str) -> str:
+    """What the user probably meant to write; empty when that cannot be told."""
+    if isinstance(node, document.Sequence):
+        return "write `key: value` lines, without the `-`" if wanted == "a mapping" else ""
+    if isinstance(node, Mapping):
+        kind = node.get("type")
+        return f"write the type alone: `{kind.value}`" if wanted == "text" and isinstance(kind, Scalar) else ""
+    if node.value is None:
+        return ""
+    text = str(plain(node))
+    if wanted == "true or false":
+        return _YES.get(text.lower(), "")
+    if "mapping" in wanted and re.match(r"[A-Za-z_][\w-]*:\S", text):
+        return f"write `{text.replace(':', ': ', 1)}`, with a space behind the colon"
+    if "list" in wanted and re.match(r"-\w", text):
+        return f"write `- {text.split()[0][1:]}`, with a space behind each `-`"
+    if wanted == "a list":
+        simple = re.fullmatch(r"[A-Za-z_][\w.:/-]*", text)
+        return f"write `[{text if simple else json.dumps(text)}]`, a list of one"
+    if wanted == "text" and not isinstance(node.value, str):
+        return f'put quotes around it: "{shown(node)}"'
+    if "number" in wanted and isinstance(scalar_value(text), int | float):
+        return f"write {text}, without quotes"
+    return ""
 
 
 def _as_is(detail: Any, node: Node) -> tuple[str, str]:
@@ -164,6 +237,9 @@ def _as_is(detail: Any, node: Node) -> tuple[str, str]:
 
 def _literal(detail: Any, node: Node) -> tuple[str, str]:
     options = re.findall(r"'([^']*)'", detail["ctx"]["expected"]) or [str(detail["ctx"]["expected"])]
+    if isinstance(node, Scalar) and not isinstance(scalar_value(str(node.value)), str) and str(node.value) in options:
+        quotes = "without quotes" if isinstance(node.value, str) else "in quotes"
+        return f"cannot be {shown(node)}", f"write {node.value}, {quotes}"
     hint = did_you_mean(str(plain(node)), options, "one of: " + ", ".join(options))
     return f"cannot be {shown(node)}", hint if "one of" in hint else f"{hint} one of: {', '.join(options)}"
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Diagnostic, Related, Span, did_you_mean, misspelt
-from buildflow.primitives.base import Role
+from buildflow.primitives.base import Role, Spec
 from buildflow.primitives.registry import driver, providers_of
 
 NO_AUTH = "none"
@@ -19,6 +20,12 @@ class Resolution:
     found: list[Diagnostic] = field(default_factory=list)
     selected: bool = True
 
+    @cached_property
+    def fitting(self) -> dict[Role, list[str]]:
+        """The keys of the primitives of each role."""
+        primitives = self.declaration.primitives.items()
+        return {role: [key for key, (p, _) in primitives if role in p.roles] for role in Role}
+
     def report(self, code: str, message: str, *path: Any, hint: str = "", related: tuple[Related, ...] = ()) -> None:
         self.found.append(Diagnostic(code, message, self.place(*path), hint, related))
 
@@ -29,30 +36,42 @@ class Resolution:
         self.found.append(misspelt("BF210", message, self.place(*path), name, known, otherwise))
 
 
-def refer(target: str, path: tuple[Any, ...], state: Resolution) -> bool:
-    """Whether `target` is a primitive that can be used; reports it where there is none."""
+def provider_of(spec: Spec, declaration: Declaration) -> str:
+    """Where a primitive of this stack lives."""
+    return spec.provider or (declaration.stack.provider if declaration.stack else "local")
+
+
+def refer(target: str, path: tuple[Any, ...], state: Resolution, fitting: Iterable[str] | None = None) -> bool:
+    """Whether `target` is a primitive that can be used; reports it where there is none. `fitting` are the keys that
+    could stand there."""
     declaration = state.declaration
     if target in declaration.primitives:
         return True
-    if ("primitives", target) not in declaration.broken:
-        known = [*declaration.primitives, *(k for s, k in declaration.broken if s == "primitives")]
+    if target in declaration.dependencies:
+        state.report("BF211", f'"{target}" is a dependency; `{path[-1]}` has to name a primitive', *path, hint=_DECLARE)
+    elif ("primitives", target) not in declaration.broken:
+        broken = [k for s, k in declaration.broken if s == "primitives"]
+        known = [*(declaration.primitives if fitting is None else fitting), *broken]
         message = f'there is no primitive "{target}"'
-        state.misnamed(message, target, known, "declare it below `primitives:`", *path)
+        state.misnamed(message, target, known, _DECLARE, *path)
     return False
+
+
+_DECLARE = "declare it below `primitives:`"
 
 
 def check_role(target: str, role: Role, path: tuple[Any, ...], state: Resolution) -> None:
     """Report a primitive that is no source (or sink), or none yet on its provider."""
-    if not refer(target, path, state):
+    fitting = state.fitting[role]
+    if not refer(target, path, state, fitting):
         return
     primitive, spec = state.declaration.primitives[target]
     if role not in primitive.roles:
         code = "BF212" if role is Role.SOURCE else "BF213"
-        fitting = [k for k, (p, _) in state.declaration.primitives.items() if role in p.roles]
-        hint = did_you_mean("", fitting, f"no primitive here is a {role}")
+        hint = did_you_mean("", fitting) or f"no primitive here is a {role}: declare one below `primitives:`"
         state.report(code, f'"{target}" is a {primitive.type}, which is no {role}', *path, hint=hint)
         return
-    provider = spec.provider or (state.declaration.stack.provider if state.declaration.stack else "local")
+    provider = provider_of(spec, state.declaration)
     has_driver = provider in providers_of(primitive.type)
     if state.selected and has_driver and not hasattr(driver(primitive.type, provider), role.value):
         message = f'a {primitive.type} is no {role} on "{provider}" yet'
@@ -64,6 +83,14 @@ def check_auth(name: str | None, path: tuple[Any, ...], state: Resolution) -> No
     declaration = state.declaration
     if name is None or name in declaration.dependencies or ("dependencies", name) in declaration.broken:
         return
-    if name != NO_AUTH or path[0] != "routes":
+    if name == NO_AUTH:
+        if path[0] != "routes":
+            hint = "leave `auth` out: `none` is what a route writes to switch its service's off"
+            state.report("BF210", f'there is no dependency "{name}"', *path, hint=hint)
+    elif name in declaration.primitives:
+        actual = declaration.primitives[name][0].type
+        hint = "declare a dependency whose factory refuses by raising, and name that"
+        state.report("BF211", f'"{name}" is a {actual}; `auth` has to name a dependency', *path, hint=hint)
+    else:
         message = f'there is no dependency "{name}"'
         state.misnamed(message, name, declaration.dependencies, "declare it below `dependencies:`", *path)

@@ -1,17 +1,17 @@
 """A Declaration to a ResourceGraph: references followed, physical names given, a deterministic order."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from buildflow.compiler.ordering import in_order
-from buildflow.compiler.references import Resolution, check_auth, check_role, refer
+from buildflow.compiler.references import Resolution, check_auth, check_role, provider_of, refer
 from buildflow.compiler.routing import check_mounts, check_routes
 from buildflow.compiler.validate import Declaration
-from buildflow.diagnostics import Diagnostic, Related, Severity, did_you_mean
+from buildflow.diagnostics import Diagnostic, Related, Severity, did_you_mean, misspelt
 from buildflow.ir.graph import Resource, ResourceGraph
-from buildflow.primitives.base import Reference, Role, Spec
+from buildflow.primitives.base import Reference, Role, Spec, name_rule
 from buildflow.primitives.registry import driver, providers_of
 from buildflow.providers.base import LocalPlace
 from buildflow.spec.document import Scalar, walk
@@ -25,7 +25,11 @@ def resolve(declaration: Declaration, *, selected: bool = True) -> tuple[Resourc
     references = {key: _references(key, spec, state) for key, (_, spec) in declaration.primitives.items()}
     order = _order(references, state)
     resources = [r for key in order if (r := _resource(key, references[key], state)) is not None]
-    _twins(resources, state)
+    built = {r.key for r in resources}
+    _twins(
+        [*((r.key, r.label, r.id) for r in resources), *(_without_driver(k, state) for k in order if k not in built)],
+        state,
+    )
     _dependencies(state)
     _services(state)
     _consumers(state)
@@ -55,7 +59,8 @@ def _references(key: str, spec: Spec, state: Resolution) -> dict[str, str]:
             if actual != wanted.type:
                 choices = [k for k, (p, _) in state.declaration.primitives.items() if p.type == wanted.type]
                 message = f'"{target}" is a {actual}; `{name}` has to name a {wanted.type}'
-                state.report("BF211", message, "primitives", key, name, hint=did_you_mean("", choices))
+                hint = did_you_mean("", choices) or f"declare a {wanted.type} below `primitives:`"
+                state.report("BF211", message, "primitives", key, name, hint=hint)
             else:
                 result[name] = target
     return result
@@ -66,14 +71,16 @@ def _order(references: dict[str, dict[str, str]], state: Resolution) -> list[str
     order, circles = in_order({key: named.values() for key, named in references.items()})
     for circle in circles:
         words = f"primitives refer to each other in a circle: {' -> '.join(circle)}"
-        state.report("BF216", words, "primitives", circle[-1])
+        closing = next(name for name, target in references[circle[-2]].items() if target == circle[-1])
+        hint = f"leave `{closing}` out of one of them"
+        state.report("BF216", words, "primitives", circle[-2], closing, hint=hint)
     return order
 
 
 def _resource(key: str, references: dict[str, str], state: Resolution) -> Resource | None:
     declaration = state.declaration
     primitive, spec = declaration.primitives[key]
-    provider = spec.provider or (declaration.stack.provider if declaration.stack else "local")
+    provider = provider_of(spec, declaration)
     known = providers_of(primitive.type)
     if provider not in known:
         _named(key, _rule_name(key, provider, state), provider, state)
@@ -104,7 +111,7 @@ def _resource(key: str, references: dict[str, str], state: Resolution) -> Resour
 def _rule_name(key: str, provider: str, state: Resolution) -> str:
     """The physical name on a provider that has no driver yet, by the provider's rule for it."""
     primitive, spec = state.declaration.primitives[key]
-    rule = primitive.names.get(provider)
+    rule = name_rule(primitive, provider, spec)
     if spec.name or rule is None:
         return spec.name or key
     return rule.physical(state.declaration.name, state.declaration.stack_name, key)
@@ -113,28 +120,37 @@ def _rule_name(key: str, provider: str, state: Resolution) -> str:
 def _named(key: str, name: str, provider: str, state: Resolution) -> None:
     """Report a name that the provider will refuse; one that holds a reference is known later."""
     primitive, spec = state.declaration.primitives[key]
-    rule = primitive.names.get(provider)
+    rule = name_rule(primitive, provider, spec)
     has_driver = provider in providers_of(primitive.type)
     refused = rule.refuses(name) if rule else driver(primitive.type, provider).check_name(name) if has_driver else ""
     if not spec.name and not _well_named(state.declaration):
         return  # that is a mistake of its own
     if refused and "${" not in name:
         place: tuple[str, ...] = ("primitives", key, "name") if spec.name else ("primitives", key)
-        state.report("BF220", f'{provider} refuses the name "{name}": {refused}', *place)
+        near = rule.nearest(name) if rule else ""
+        hint = f"write `name: {near}`" if near else "give it another `name`" if spec.name else "give it a `name`"
+        state.report("BF220", f'{provider} refuses the name "{name}": {refused}', *place, hint=hint)
 
 
 def _well_named(declaration: Declaration) -> bool:
     return bool(re.fullmatch(PROJECT_NAME, declaration.name) and re.fullmatch(STACK_NAME, declaration.stack_name))
 
 
-def _twins(resources: list[Resource], state: Resolution) -> None:
+def _twins(named: Iterable[tuple[str, str, str]], state: Resolution) -> None:
+    """Two of a kind (a key, a kind, an id each) with one name."""
     seen: dict[tuple[str, str], str] = {}
-    for resource in resources:
-        first = seen.setdefault((resource.label, resource.id), resource.key)
-        if first != resource.key:
-            message = f'"{resource.key}" and "{first}" are both {resource.id}'
-            related = (Related(f'"{first}"', state.declaration.key_span("primitives", first)),)
-            state.report("BF221", message, "primitives", resource.key, hint="give one another `name`", related=related)
+    for key, kind, identity in named:
+        first = seen.setdefault((kind, identity), key)
+        if first != key:
+            message = f'"{key}" and "{first}" are both {identity}'
+            related = (Related("the other one", state.declaration.key_span("primitives", first)),)
+            state.report("BF221", message, "primitives", key, hint="give one another name or place", related=related)
+
+
+def _without_driver(key: str, state: Resolution) -> tuple[str, str, str]:
+    primitive, spec = state.declaration.primitives[key]
+    provider = provider_of(spec, state.declaration)
+    return key, f"{primitive.type} on {provider}", _rule_name(key, provider, state)
 
 
 def _dependencies(state: Resolution) -> None:
@@ -146,7 +162,8 @@ def _dependencies(state: Resolution) -> None:
             if refer(target, path, state) and (actual := state.declaration.primitives[target][0].type) != name:
                 choices = [k for k, (p, _) in state.declaration.primitives.items() if p.type == name]
                 message = f'"{target}" is a {actual}; `{name}` has to name a {name}'
-                state.report("BF211", message, *path, hint=did_you_mean("", choices))
+                hint = did_you_mean("", choices) or f"declare a {name} below `primitives:`"
+                state.report("BF211", message, *path, hint=hint)
 
 
 def _services(state: Resolution) -> None:
@@ -166,7 +183,7 @@ def _consumers(state: Resolution) -> None:
             if actual != "table":
                 message = f'"{consumer.dead_letter}" is a {actual}; dead letters go to a table'
                 tables = [k for k, (p, _) in state.declaration.primitives.items() if p.type == "table"]
-                hint = did_you_mean("", tables, "declare one with `columns: buildflow.types:DeadLetter`")
+                hint = did_you_mean("", tables) or "declare one with `columns: buildflow.types:DeadLetter`"
                 state.report("BF211", message, "consumers", key, "dead_letter", hint=hint)
 
 
@@ -184,7 +201,7 @@ def _shared_sources(state: Resolution) -> None:
         other = first.setdefault(consumer.source, key)
         if other != key and consumer.source in state.declaration.primitives:
             message = f'"{consumer.source}" already has the consumer "{other}"; each would get a part of its elements'
-            related = (Related(f'"{other}"', state.declaration.span("consumers", other, "source")),)
+            related = (Related("the other one", state.declaration.span("consumers", other, "source")),)
             hint = "use one consumer, or a queue for each"
             state.report("BF222", message, "consumers", key, "source", hint=hint, related=related)
 
@@ -198,8 +215,24 @@ def _feeds_itself(target: str, place: tuple[Any, ...], key: str, source: str, st
 
 
 def _outputs(state: Resolution) -> None:
-    """Every `${primitives.key.output}` names a primitive, and stands where outputs are known."""
+    """Every `${primitives.key.output}` names a primitive and one of its outputs."""
     for path, node in walk(state.declaration.root.without("stacks")):
         for root, rest in references(str(node.value)) if isinstance(node, Scalar) and node.unknown else ():
-            if root == "primitives":
-                refer(rest.partition(".")[0], path, state)
+            if root == "primitives" and isinstance(node, Scalar):
+                _output(rest, path, node, state)
+
+
+def _output(rest: str, path: tuple[Any, ...], node: Scalar, state: Resolution) -> None:
+    key, _, output = rest.partition(".")
+    if not refer(key, path, state):
+        return
+    primitive, spec = state.declaration.primitives[key]
+    provider = provider_of(spec, state.declaration)
+    known = getattr(driver(primitive.type, provider), "outputs", ()) if provider in providers_of(primitive.type) else ()
+    if not output and known:
+        message = f"`${{primitives.{key}}}` names no output"
+        hint = f"write ${{primitives.{key}.{known[0]}}}; its outputs: {', '.join(known)}"
+        state.found.append(Diagnostic("BF123", message, node.span, hint))
+    elif known and output not in known:
+        message = f'a {primitive.type} has no output "{output}"'
+        state.found.append(misspelt("BF123", message, node.span, output, known))

@@ -1,19 +1,16 @@
 """Routes and mounts against each other: what answers the same requests, and what is never reached."""
 
-import re
-
 from buildflow.compiler.references import Resolution, check_auth, check_role
+from buildflow.compiler.route_paths import PathShape, shape_of
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Diagnostic, Related, Severity, Span
 from buildflow.primitives.base import Role
 from buildflow.spec.project import Route
 
-_PARAMETER = re.compile(r"\{\w+(?::(\w+))?\}")
-
 
 def check_routes(state: Resolution) -> None:
     declaration = state.declaration
-    patterns: dict[tuple[str, str], str] = {}
+    answered: dict[tuple[str, PathShape], str] = {}
     for key, route in declaration.routes.items():
         if route.sink is not None:
             check_role(route.sink, Role.SINK, ("routes", key, "sink"), state)
@@ -22,15 +19,14 @@ def check_routes(state: Resolution) -> None:
             _no_service(key, route.service, state)
         method, _, path = key.partition(" ")
         path = full_path(declaration, route, path)
-        shape = _PARAMETER.sub(lambda match: f"{{{match[1] or 'str'}}}", path)
-        first = patterns.setdefault((method, shape), key)
+        first = answered.setdefault((method, shape_of(path)), key)
         span = declaration.key_span("routes", key)
         if first != key:
-            related = (Related(f'"{first}"', declaration.key_span("routes", first)),)
+            related = (Related("the other one", declaration.key_span("routes", first)),)
             message = f'"{key}" and "{first}" answer the same requests'
             state.found.append(Diagnostic("BF218", message, span, "keep one of them", related))
         _reserved(path, span, state)
-    _never_reached(patterns, state)
+    _never_reached(answered, state)
 
 
 def full_path(declaration: Declaration, route: Route, path: str) -> str:
@@ -47,31 +43,20 @@ def _no_service(key: str, name: str, state: Resolution) -> None:
         state.misnamed(message, name, declaration.services, hint, "routes", key, "service")
 
 
-def _never_reached(patterns: dict[tuple[str, str], str], state: Resolution) -> None:
-    """Routes answer in the file's order: one with a parameter answers for every literal one below it."""
-    open_ones: dict[tuple[str, int], list[tuple[re.Pattern[str], str]]] = {}
-    for (method, shape), key in patterns.items():
-        depth = shape.count("/")
-        if "{" not in shape:
-            above = next((k for p, k in open_ones.get((method, depth), ()) if p.fullmatch(shape)), None)
-            if above is not None:
-                span = state.declaration.key_span("routes", key)
-                related = (Related(f'"{above}"', state.declaration.key_span("routes", above)),)
-                message = f'"{key}" is never reached: "{above}" stands above it and answers the same requests'
-                hint = f"move it above {above}"
-                severity = Severity.WARNING
-                state.found.append(Diagnostic("BF224", message, span, hint, related, severity))
-        elif "{path}" not in shape:
-            open_ones.setdefault((method, depth), []).append((_as_pattern(shape), key))
-
-
-_KINDS = {"str": "[^/]+", "int": "[0-9]+", "float": r"[0-9]+(\.[0-9]+)?", "uuid": "[0-9a-fA-F-]{32,36}"}
-"""What a parameter of a path matches. Source: starlette.convertors"""
-
-
-def _as_pattern(shape: str) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w+)\}", shape)
-    return re.compile("".join(_KINDS[p] if i % 2 else re.escape(p) for i, p in enumerate(parts)))
+def _never_reached(routes: dict[tuple[str, PathShape], str], state: Resolution) -> None:
+    """Routes answer in the file's order: one with a parameter answers for what it takes of those below it."""
+    above: dict[tuple[str, str], list[tuple[PathShape, str]]] = {}
+    for (method, shape), key in routes.items():
+        candidates = [*above.get((method, shape.start), ()), *(above.get((method, ""), ()) if shape.start else ())]
+        answering = next((k for open_one, k in candidates if open_one.answers_for(shape)), None)
+        if answering is not None:
+            span = state.declaration.key_span("routes", key)
+            related = (Related("this one answers first", state.declaration.key_span("routes", answering)),)
+            message = f'"{key}" is never reached: "{answering}" stands above it and answers the same requests'
+            hint = f"move it above {answering}"
+            state.found.append(Diagnostic("BF224", message, span, hint, related, Severity.WARNING))
+        if shape.is_open:
+            above.setdefault((method, shape.start), []).append((shape, key))
 
 
 def check_mounts(state: Resolution) -> None:

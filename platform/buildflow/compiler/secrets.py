@@ -34,7 +34,7 @@ def check_secrets(declaration: Declaration) -> list[Diagnostic]:
         if path not in marked and (reason := _clear(path, node)):
             hint = "write ${secret.NAME}, and give NAME in the environment or in the stack's `secrets`"
             found.append(Diagnostic("BF124", reason, node.span, hint, severity=Severity.WARNING))
-        if path not in marked and not _resolved_later(path):
+        if node.unknown and path not in marked and not _resolved_later(path):
             found += _unresolved(path, node)
     return found
 
@@ -115,7 +115,7 @@ def _resolved_later(path: tuple[Any, ...]) -> bool:
 
 
 def _unresolved(path: tuple[Any, ...], node: Scalar) -> Iterator[Diagnostic]:
-    for root, rest in references(str(node.value)) if node.unknown else ():
+    for root, rest in references(str(node.value)):
         if root in ("secret", "primitives") and path[0] != "variables":
             message = f"`${{{root}.{rest}}}` is not known here: `{path[-1]}` is needed before a process starts"
             hint = "such references belong below `with:`, or into a field that is a secret"

@@ -51,9 +51,13 @@ def annotation_at(annotation: Any, part: Any) -> Any:
     annotation = bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         info = field_of(annotation, part)
-        return info.annotation if info else None
+        return _plain(info.annotation) if info else None
     arguments = get_args(annotation)
     return bare(arguments[-1]) if arguments and get_origin(annotation) in (list, dict, tuple) else None
+
+
+def _plain(annotation: Any) -> Any:
+    return annotation if is_union(annotation) else bare(annotation)
 
 
 def bare(annotation: Any) -> Any:

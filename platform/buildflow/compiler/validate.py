@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from buildflow.compiler.mistakes import known_keys, shown, validate_model
+from buildflow.compiler.mistakes import known_keys, validate_model, wrong_type
+from buildflow.compiler.route_paths import malformed_route
 from buildflow.diagnostics import Diagnostic, Span, closest, did_you_mean, misspelt
 from buildflow.primitives.base import Primitive, Spec
 from buildflow.primitives.registry import all_primitives
@@ -95,7 +96,7 @@ def _entries(
     if node is None or (isinstance(node, Scalar) and node.value is None):
         return {}
     if not isinstance(node, Mapping):
-        found.append(Diagnostic("BF203", f"`{section}` has to be a mapping", node.span))
+        found.append(wrong_type(f"`{section}`", node, "a mapping", node.span))
         return {}
     result: dict[str, Any] = {}
     for key, pair in node.pairs.items():
@@ -131,7 +132,7 @@ def _lost(root: Mapping) -> frozenset[str]:
     return frozenset(meant | unread)
 
 
-_NAMED = ("primitives", "dependencies")
+_NAMED = ("primitives", "dependencies", "services", "variables")
 """Sections whose keys other sections name."""
 
 
@@ -142,7 +143,7 @@ def _primitives(
     if node is None or (isinstance(node, Scalar) and node.value is None):
         return {}
     if not isinstance(node, Mapping):
-        found.append(Diagnostic("BF203", "`primitives` has to be a mapping", node.span))
+        found.append(wrong_type("`primitives`", node, "a mapping", node.span))
         return {}
     result: dict[str, tuple[Primitive, Spec]] = {}
     for key, pair in node.pairs.items():
@@ -159,7 +160,7 @@ def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool)
     known = all_primitives()
     if not isinstance(pair.value, Mapping):
         hint = f"write `{key}: {{type: bucket}}`"
-        found.append(Diagnostic("BF203", f'primitive "{key}" has to be a mapping', pair.value.span, hint))
+        found.append(wrong_type(f'primitive "{key}"', pair.value, "a mapping", pair.value.span, hint))
         return None
     node = pair.value.get("type")
     if node is None and lost:
@@ -169,8 +170,7 @@ def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool)
         found.append(Diagnostic("BF202", message, pair.key.span, did_you_mean("", known)))
         return None
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
-        message = f"`type` has to be text, this is {shown(node)}"
-        found.append(Diagnostic("BF203", message, node.span, did_you_mean("", known)))
+        found.append(wrong_type("`type`", node, "text", node.span, did_you_mean("", known)))
         return None
     if node.value not in known:
         message = f'there is no primitive type "{plain(node)}"'
@@ -205,7 +205,7 @@ def _names(
             broken.add(("dependencies", key))
     node = root.get("routes")
     for key, pair in node.pairs.items() if isinstance(node, Mapping) else ():
-        if problem := _malformed_route(key):
+        if problem := malformed_route(key):
             message = f'"{pair.key.value}" is no route: {problem[0]}'
             found.append(Diagnostic("BF206", message, pair.key.span, problem[1]))
             routes.pop(key, None)
@@ -218,21 +218,3 @@ def _identifier(text: str) -> str:
     """The nearest name that Python takes."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", text)
     return f"{name}_" if iskeyword(name) else name if name[:1].isalpha() or name[:1] == "_" else f"_{name}"
-
-
-_PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::(str|int|float|path|uuid))?\}")
-
-
-def _malformed_route(key: str) -> tuple[str, str] | None:
-    """Why a key of `routes` cannot be served, and a hint."""
-    method, _, path = key.partition(" ")
-    if method not in project.METHODS:
-        return "it begins with no method", f"write METHOD /path; methods: {' '.join(project.METHODS)}"
-    if not re.fullmatch(project.ROUTE, key):
-        return "its path has to begin with / and hold no space", "such as `GET /orders/{id}`"
-    names = [match[1] for match in _PARAMETER.finditer(path)]
-    if set("{}") & set(_PARAMETER.sub("", path)):
-        return "a parameter of its path is malformed", "write `{name}` or `{name:int}`; kinds: str int float path uuid"
-    if len(names) > len(set(names)):
-        return "two parameters of its path have one name", "rename one"
-    return None

@@ -1,5 +1,7 @@
 """What each kind of column is in each store: one table, and the types made from it."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +56,20 @@ def bigquery_field(column: Column) -> dict[str, Any]:
 
 def refuses(column: Column, store: Store) -> str:
     """Why a store holds no such column, in words; empty when it does."""
+    if not column.name:
+        return "a column has a name"
     if store == "bigquery" and column.repeated and column.nullable:
         return "BigQuery's lists cannot be null: write an empty one"
+    if store == "bigquery" and not re.fullmatch(r"[A-Za-z_]\w{0,299}", column.name):
+        return "BigQuery's names are letters, digits and underscores, no digit first"
     return next((why for inner in column.fields if (why := refuses(inner, store))), "")
+
+
+def same_but_for_case(columns: Iterable[Column]) -> tuple[str, str] | None:
+    """Two names that no store tells apart."""
+    seen: dict[str, str] = {}
+    for column in columns:
+        first = seen.setdefault(column.name.casefold(), column.name)
+        if first != column.name:
+            return first, column.name
+    return None

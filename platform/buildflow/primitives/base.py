@@ -14,6 +14,7 @@ from buildflow.ir.column_types import Store
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource
 from buildflow.providers.names import NameRule
+from buildflow.spec.project import ProviderName
 
 
 class Role(StrEnum):
@@ -51,7 +52,9 @@ class Spec(Options):
     """The body of one primitive. Descriptions are what the schema, the docs and the editor show."""
 
     type: str
-    provider: str | None = Field(default=None, description="Run this primitive on another provider than the stack's.")
+    provider: ProviderName | None = Field(
+        default=None, description="Run this primitive on another provider than the stack's."
+    )
     managed: bool = Field(
         default=True,
         description="`false` refers to something that exists: it is never created, changed or destroyed.",
@@ -68,7 +71,8 @@ class Primitive:
 
     `handle` is the dotted name of the handle's type in `buildflow.types`, "" when handlers get none;
     `element` the dotted name of what a source carries, "" when that is up to the sender; `names` say what each
-    provider takes as its physical name, `stores` what holds its columns there.
+    provider takes as its physical name (where that depends on a field, a function of the Spec does), `stores` what
+    holds its columns there.
     """
 
     type: str
@@ -77,8 +81,14 @@ class Primitive:
     roles: frozenset[Role]
     handle: str = ""
     element: str = ""
-    names: Mapping[str, NameRule] = field(default_factory=dict)
+    names: Mapping[str, NameRule | Callable[[Any], NameRule]] = field(default_factory=dict)
     stores: Mapping[str, Store] = field(default_factory=dict)
+
+
+def name_rule(primitive: Primitive, provider: str, spec: Spec) -> NameRule | None:
+    """What a provider takes as this one's name; None where it takes any."""
+    rule = primitive.names.get(provider)
+    return rule if rule is None or isinstance(rule, NameRule) else rule(spec)
 
 
 class Action(StrEnum):
@@ -198,6 +208,9 @@ class Driver(Protocol):
 
     label: str
     """The type as `apply` prints it, e.g. "GCSBucket"."""
+
+    outputs: tuple[str, ...]
+    """What is known after apply, for `${primitives.key.output}`."""
 
     def name(self, key: str, spec: Any, project: str, stack: str) -> str:
         """The physical name; an explicit `name:` wins."""

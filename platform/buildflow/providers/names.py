@@ -20,18 +20,28 @@ class NameRule:
     words: str
     never: tuple[tuple[str, str], ...] = ()
     separator: str = "-"
+    suffix: str = ""
 
     def refuses(self, name: str) -> str:
         """Why the cloud will refuse `name`, in words; empty when it will not."""
         if not self.shortest <= len(name) <= self.longest:
             return f"it has {len(name)} characters, not {self.shortest} to {self.longest}"
-        if not re.fullmatch(self.pattern, name):
-            return self.words
+        if self.suffix and not name.endswith(self.suffix):
+            return f"it has to end with {self.suffix}"
+        if not re.fullmatch(self.pattern, name.removesuffix(self.suffix)):
+            return f"it consists of {self.words}"
         return next((words for pattern, words in self.never if re.search(pattern, name)), "")
 
     def physical(self, project: str, stack: str, key: str) -> str:
         """The name without an explicit `name:`, shortened with a hash where it would be too long."""
-        return physical_name(project, stack, key, limit=min(self.longest, 255)).replace("-", self.separator)
+        limit = min(self.longest, 255) - len(self.suffix)
+        return physical_name(project, stack, key, limit=limit).replace("-", self.separator) + self.suffix
+
+    def nearest(self, name: str) -> str:
+        """A name like `name` that is taken; empty when none is easily made."""
+        lowered = re.sub(r"[^A-Za-z0-9]+", self.separator, name).strip(self.separator)
+        made = next((n for n in (lowered, lowered.lower()) if not self.refuses(n + self.suffix)), None)
+        return made + self.suffix if made else ""
 
 
 S3_BUCKET = NameRule(
@@ -48,10 +58,12 @@ S3_BUCKET = NameRule(
 )
 """Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
 
-SQS_QUEUE = NameRule(1, 80, r"[A-Za-z0-9_-]+(\.fifo)?", "letters, digits, hyphens and underscores")
+SQS_QUEUE = NameRule(1, 80, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores")
+SQS_FIFO_QUEUE = NameRule(6, 80, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", suffix=".fifo")
 """Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
 
-SNS_TOPIC = NameRule(1, 256, r"[A-Za-z0-9_-]+(\.fifo)?", "letters, digits, hyphens and underscores")
+SNS_TOPIC = NameRule(1, 256, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores")
+SNS_FIFO_TOPIC = NameRule(6, 256, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", suffix=".fifo")
 """Source: https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html"""
 
 RDS_INSTANCE = NameRule(

@@ -5,14 +5,14 @@ because PyYAML follows YAML 1.1, where `on` is true and `12:30` is 750.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from buildflow.diagnostics import Diagnostic, Severity, Span
+from buildflow.diagnostics import Diagnostic, Related, Severity, Span
+from buildflow.spec.syntax_errors import syntax_error
 
 MAX_BYTES = 5_000_000
 MAX_NODES = 200_000
@@ -98,6 +98,8 @@ _WORDS: dict[str, bool | float | None] = {
 }
 
 
+_TAGS = {"str", "int", "float", "bool", "null", "seq", "map", "timestamp", "value", "merge"}
+"""The tags of values; PyYAML gives the last three to plain scalars by itself."""
 _YAML_11 = {
     "bool": "true or false",
     "int": "a number",
@@ -157,6 +159,20 @@ def key_span(root: Node, path: tuple[Any, ...]) -> Span:
     return at(root, path).span
 
 
+def with_values(node: "Mapping | Sequence", change: Callable[[Node], Node]) -> Node:
+    """The node with every value changed; the very same node when none is."""
+    if isinstance(node, Sequence):
+        items = tuple(change(item) for item in node.items)
+        return node if all(a is b for a, b in zip(items, node.items, strict=True)) else Sequence(items, node.span)
+    changed = False
+    pairs = {}
+    for key, pair in node.pairs.items():
+        value = change(pair.value)
+        changed = changed or value is not pair.value
+        pairs[key] = pair if value is pair.value else Pair(pair.key, value)
+    return Mapping(pairs, node.span) if changed else node
+
+
 def walk(node: Node, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Node]]:
     """Every node with its path, parents first."""
     yield path, node
@@ -186,7 +202,7 @@ def parse(text: str, path: str) -> tuple[Document, list[Diagnostic]]:
             return empty, [_nesting(span)]
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as exc:
-        return empty, [_syntax_error(exc, text, path)]
+        return empty, [syntax_error(exc, text, path)]
     if node is None:
         return empty, []
     return _Composition(path, text).document(node)
@@ -238,32 +254,35 @@ class _Composition:
         except _TooDeep as exc:
             self.diagnostics.append(_nesting(exc.args[0]))
         if not isinstance(root, Mapping):
-            message = "the file has to be a mapping: `project: my-app`, then `primitives:`, `routes:`, `consumers:`"
-            self.diagnostics.append(Diagnostic("BF103", message, root.span))
+            message = "the file has to be a mapping of sections"
+            hint = "begin with `project: my-app`, then `primitives:`, `routes:`, `consumers:`"
+            self.diagnostics.append(Diagnostic("BF103", message, root.span, hint))
             root = Mapping({}, root.span)
         return Document(self.path, root, self.lines), self.diagnostics
 
     def convert(self, node: yaml.Node) -> Node:
-        with self.counted(node):
-            if not node.tag.startswith(_STANDARD_TAG):
-                message = f'the tag "{node.tag}" means nothing here'
-                self.diagnostics.append(Diagnostic("BF101", message, self.span(node), "remove it"))
-            if isinstance(node, yaml.MappingNode):
-                return self.mapping(node)
-            if isinstance(node, yaml.SequenceNode):
-                return Sequence(tuple(self.convert(item) for item in node.value), self.span(node))
-            return self.scalar(node)
+        self.enter(node)
+        if node.tag.removeprefix(_STANDARD_TAG) not in _TAGS:
+            message = f'the tag "{node.tag.replace(_STANDARD_TAG, "!!")}" means nothing here'
+            self.diagnostics.append(Diagnostic("BF101", message, self.span(node), "remove it"))
+        converted: Node
+        if isinstance(node, yaml.MappingNode):
+            converted = self.mapping(node)
+        elif isinstance(node, yaml.SequenceNode):
+            converted = Sequence(tuple(self.convert(item) for item in node.value), self.span(node))
+        else:
+            converted = self.scalar(node)
+        self.depth -= 1
+        return converted
 
-    @contextmanager
-    def counted(self, node: yaml.Node) -> Iterator[None]:
+    def enter(self, node: yaml.Node) -> None:
+        """Count a node. Raises when there are too many, or when it lies too deep."""
         self.nodes += 1
         self.depth += 1
         if self.nodes > MAX_NODES:
             raise _TooManyNodes
         if self.depth > MAX_DEPTH:
             raise _TooDeep(self.span(node))
-        yield
-        self.depth -= 1
 
     def scalar(self, node: Any) -> Scalar:
         is_plain = not node.style
@@ -293,11 +312,11 @@ class _Composition:
         merged: dict[str, Pair] = {}
         for key_node, value_node in node.value:
             if isinstance(key_node, yaml.ScalarNode) and key_node.value == "<<" and not key_node.style:
-                merged = {**self.merge(value_node), **merged}
+                merged = {**self.merge(value_node, self.span(key_node)), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                message = "a key has to be text"
-                self.diagnostics.append(Diagnostic("BF203", message, self.span(key_node)))
+                hint = "put quotes around it"
+                self.diagnostics.append(Diagnostic("BF203", "a key has to be text", self.span(key_node), hint))
                 continue
             name = str(key_node.value)
             key = Scalar(name, self.span(key_node))
@@ -311,18 +330,23 @@ class _Composition:
             pairs[name] = Pair(key, self.convert(value_node))
         return Mapping({**merged, **pairs}, self.span(node))
 
-    def merge(self, node: yaml.Node) -> dict[str, Pair]:
+    def merge(self, node: yaml.Node, place: Span) -> dict[str, Pair]:
         """What `<<: *anchor` (or a list of them) brings in; keys beside it win."""
         if isinstance(node, yaml.SequenceNode):
             merged: dict[str, Pair] = {}
-            with self.counted(node):
-                for item in node.value:
-                    merged = {**self.merge(item), **merged}
+            self.enter(node)
+            for item in node.value:
+                merged = {**self.merge(item, place), **merged}
+            self.depth -= 1
             return merged
         value = self.convert(node)
         if isinstance(value, Mapping):
             return value.pairs
-        self.diagnostics.append(Diagnostic("BF203", "`<<` merges mappings only", value.span))
+        hint = "write `<<: *name`, where `&name` stands before a mapping"
+        is_alias = (value.span.line, value.span.column) < (place.line, place.column)
+        related = (Related("this is no mapping", value.span),) if is_alias else ()
+        span = place if is_alias else value.span
+        self.diagnostics.append(Diagnostic("BF203", "`<<` merges mappings only", span, hint, related))
         return {}
 
     def span(self, node: yaml.Node) -> Span:
@@ -340,60 +364,3 @@ class _TooManyNodes(Exception):
 
 class _TooDeep(Exception):
     pass
-
-
-def _syntax_error(exc: yaml.YAMLError, text: str, path: str) -> Diagnostic:
-    mark = getattr(exc, "problem_mark", None) or getattr(exc, "context_mark", None)
-    problem = str(getattr(exc, "problem", None) or getattr(exc, "reason", None) or exc)
-    if mark is None:
-        return Diagnostic("BF101", f"this is no valid YAML: {problem}", Span(path))
-    opening = getattr(exc, "context_mark", None)
-    if opening and (
-        "end of stream" in problem
-        or "could not find expected ':'" in problem
-        or ("expected ',' or" in problem and opening.line < mark.line)
-    ):
-        mark = opening
-    line, column = mark.line + 1, mark.column + 1
-    lines = text.splitlines()
-    content = lines[mark.line] if mark.line < len(lines) else ""
-    message, hint = _plain_words(problem, content)
-    if "\t" in content[: len(content) - len(content.lstrip())]:
-        column = content.index("\t") + 1
-    code = "BF108" if "alias" in problem else "BF101"
-    return Diagnostic(code, message, Span(path, line, column, line, column + 1), hint)
-
-
-def _plain_words(problem: str, line: str) -> tuple[str, str]:
-    indent = line[: len(line) - len(line.lstrip())]
-    if "\t" in indent or ("found character that cannot start any token" in problem and "\t" in line):
-        return "a tab indents this line; YAML takes spaces only", "replace the tab by two spaces"
-    if "mapping values are not allowed" in problem:
-        return "a second `: ` on one line, or a line that is indented wrongly", "put quotes around text that holds `: `"
-    if "could not find expected ':'" in problem:
-        return "this key has no `:` behind it", "write `key: value`"
-    if any(f"did not find expected {what}" in problem for what in ("key", "'-'", "<document start>")):
-        return "this line does not fit the ones above it", "check its indentation and the quotes before it"
-    if "undefined alias" in problem:
-        return "this alias has no anchor above it", "define it first with `&name`"
-    if "found unexpected end of stream" in problem:
-        return "a quoted text, a list `[` or a mapping `{` is not closed", "close it"
-    if "did not find expected ',' or" in problem:
-        return "this list or mapping lacks a comma or its closing bracket", "add `,`, `]` or `}`"
-    if "expected alphabetic" in problem:
-        return "`*` and `&` begin an alias or an anchor, and no name follows", "put quotes around the text"
-    if "incompatible YAML" in problem or "directive" in problem:
-        return "this `%` line is not understood", "remove it"
-    if "unknown escape" in problem:
-        return "a backslash in double quotes escapes the character behind it", "write two, or use single quotes"
-    if "expected node content" in problem or "unexpected ':'" in problem:
-        return "a value is missing here, or a text begins with a sign of YAML's", "write one, or quote the text"
-    if "comment or line break" in problem:
-        return "something follows `|` or `>` on its line", "begin the text on the next line"
-    if "undefined tag handle" in problem or "tag" in problem:
-        return "this tag means nothing here", "remove it, or put quotes around the text"
-    if "cannot start any token" in problem:
-        return "YAML keeps this character for itself", "put quotes around the text"
-    if "another document" in problem:
-        return "the file holds more than one YAML document", "remove the `---` and what comes behind it"
-    return f"this is no valid YAML: {problem}", ""

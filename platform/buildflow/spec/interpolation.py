@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from buildflow.diagnostics import Diagnostic, Span, did_you_mean
+from buildflow.diagnostics import Diagnostic, Replacement, Span, misspelt
 from buildflow.spec import document
 from buildflow.spec.document import Node, Scalar
 
@@ -41,41 +41,44 @@ def interpolate(node: Node, scope: Scope) -> tuple[Node, list[Diagnostic]]:
 
 
 def _interpolate(node: Node, scope: Scope, found: list[Diagnostic]) -> Node:
-    if isinstance(node, document.Mapping):
-        pairs = {
-            key: document.Pair(pair.key, _interpolate(pair.value, scope, found)) for key, pair in node.pairs.items()
-        }
-        return document.Mapping(pairs, node.span)
-    if isinstance(node, document.Sequence):
-        return document.Sequence(tuple(_interpolate(item, scope, found) for item in node.items), node.span)
-    if isinstance(node.value, str) and "${" in node.value:
-        return _scalar(node, scope, found)
-    return node
+    if isinstance(node, Scalar):
+        return _scalar(node, scope, found) if isinstance(node.value, str) and "${" in node.value else node
+    return document.with_values(node, lambda inner: _interpolate(inner, scope, found))
 
 
 def _scalar(node: Scalar, scope: Scope, found: list[Diagnostic]) -> Scalar:
     text = str(node.value)
+    malformed = False
 
     def put_in(match: re.Match[str]) -> str:
-        if match[0] == "$${":
-            return "$${"  # kept escaped until the process that uses the text resolves it
+        nonlocal malformed
+        if match[0] == "$${" or malformed:
+            return match[0]  # `$${` is kept escaped until the process that uses the text resolves it
         if match[1] is None:
-            found.append(_unclosed(text[match.end() :], node.span))
+            malformed = True  # what follows is a part of it: one mistake
+            found.append(_unclosed(text[match.end() :], _place(node, match)))
             return match[0]
-        value = _resolve(match[1].strip(), scope, node.span, found)
+        value = _resolve(match[1].strip(), scope, _place(node, match), found)
         return match[0] if value is None else str(value)
 
     result = _TOKEN.sub(put_in, text)
     return replace(node, value=result, interpolated=True, unknown=any(m[0] != "$${" for m in _TOKEN.finditer(result)))
 
 
+def _place(node: Scalar, match: re.Match[str]) -> Span:
+    """Where one `${...}` stands; the whole text where escapes or line breaks make that unsure."""
+    span, text = node.span, str(node.value)
+    quotes = 0 if node.plain else 1
+    if span.line != span.end_line or span.end_column - span.column != len(text) + 2 * quotes:
+        return span
+    start = span.column + quotes + match.start()
+    return Span(span.file, span.line, start, span.line, start + len(match[0]))
+
+
 def unescaped(node: Node) -> Node:
     """`$${` as `${` in every text that no process will resolve again."""
-    if isinstance(node, document.Mapping):
-        pairs = {key: document.Pair(pair.key, unescaped(pair.value)) for key, pair in node.pairs.items()}
-        return document.Mapping(pairs, node.span)
-    if isinstance(node, document.Sequence):
-        return document.Sequence(tuple(unescaped(item) for item in node.items), node.span)
+    if not isinstance(node, Scalar):
+        return document.with_values(node, unescaped)
     if isinstance(node.value, str) and node.interpolated and not node.unknown:
         return replace(node, value=node.value.replace("$${", "${"))
     return node
@@ -97,10 +100,22 @@ def _resolve(expression: str, scope: Scope, span: Span, found: list[Diagnostic])
     resolver = _RESOLVERS.get(root)
     if resolver is None:
         name, has_default, _ = root.partition(":-")
-        hint = "only env takes a default" if has_default and name in _ROOTS else did_you_mean(name, _ROOTS)
-        found.append(Diagnostic("BF123", f"`${{{expression}}}` refers to nothing", span, hint))
+        message = f"`${{{expression}}}` refers to nothing"
+        if has_default and name in _ROOTS:
+            found.append(Diagnostic("BF123", message, span, "only env takes a default"))
+        else:
+            found.append(_put_right(misspelt("BF123", message, span, name, _ROOTS), expression))
         return None
     return resolver(rest, expression, scope, span, found)
+
+
+def _put_right(diagnostic: Diagnostic, expression: str) -> Diagnostic:
+    """Only the first part of a reference is to be replaced, not another one like it."""
+    fix = diagnostic.fix
+    if fix is None:
+        return diagnostic
+    new = expression.replace(fix.old, fix.new, 1)
+    return replace(diagnostic, fix=Replacement(fix.span, f"${{{expression}}}", f"${{{new}}}"))
 
 
 _Resolver = Callable[[str, str, Scope, Span, list[Diagnostic]], Any]
@@ -126,8 +141,8 @@ def _env(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagn
 def _var(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
     if rest in scope.variables:
         return _as_text(scope.variables[rest], expression, span, found)
-    hint = did_you_mean(rest, scope.variables, f"declare it below `variables:`, or pass --set var.{rest}=...")
-    found.append(Diagnostic("BF122", f'there is no variable "{rest}"', span, hint))
+    otherwise = f"declare it below `variables:`, or pass --set var.{rest}=..."
+    found.append(misspelt("BF122", f'there is no variable "{rest}"', span, rest, scope.variables, otherwise))
     return None
 
 
@@ -146,7 +161,7 @@ def _stack(rest: str, expression: str, scope: Scope, span: Span, found: list[Dia
         if not isinstance(value, Mapping) or part not in value:
             if not scope.lenient:
                 message = f'stack "{scope.stack}" has no "{rest}"'
-                found.append(Diagnostic("BF123", message, span, did_you_mean(part, _keys(value))))
+                found.append(misspelt("BF123", message, span, part, _keys(value)))
             return None
         value = value[part]
     return _as_text(value, expression, span, found)

@@ -3,12 +3,12 @@
 A primitive's body is not here: each primitive type brings its own Spec.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from buildflow.spec.units import Duration, Size
-from buildflow.spec.values import Rate, Secret, Url
+from buildflow.spec.values import Rate, Secret, Url, refusal
 
 STACK_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 PROJECT_NAME = r"^[a-z][a-z0-9-]{0,62}$"
@@ -314,6 +314,13 @@ class Retry(Section):
         default_factory=list, description="Exceptions that go to the dead letters at once, as `module:Class`."
     )
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.initial > self.max:
+            words = f"`initial` is {self.initial:g} s, longer than `max`, {self.max:g} s"
+            raise refusal("BF204", words, "the longest wait is `max`", "initial")
+        return self
+
 
 class Replicas(Section):
     """How many processes a pool grows and shrinks between."""
@@ -321,6 +328,12 @@ class Replicas(Section):
     min: int = Field(default=1, gt=0, le=1000, description="Processes, at least.")
     max: int = Field(gt=0, le=1000, description="Processes, at most.")
     target_backlog: int = Field(default=1000, gt=0, description="Waiting elements a process; above it, one more.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise refusal("BF204", f"`min` is {self.min}, more than `max`, {self.max}", "swap them", "min")
+        return self
 
 
 class Ordering(Section):

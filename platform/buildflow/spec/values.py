@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 URL = r"^[a-z][a-z0-9+.-]*://\S+$|\$\{"
 _RATE = re.compile(r"(\d+)/(s|m|h)")
@@ -20,6 +21,12 @@ _CRON: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("day of the week", 0, 7, {name: number for number, name in enumerate(_DAYS)}),
 )
 """The five fields: name, lowest, highest, names. Source: https://man7.org/linux/man-pages/man5/crontab.5.html"""
+
+
+def refusal(code: str, message: str, hint: str, key: str = "") -> PydanticCustomError:
+    """What a model's own check raises: a diagnostic of that code; at `key` of the mapping, else at the mapping."""
+    words = message.replace("{", "{{").replace("}", "}}")
+    return PydanticCustomError("refused", words, {"code": code, "hint": hint, "key": key})
 
 
 def parse_rate(text: Any) -> Any:

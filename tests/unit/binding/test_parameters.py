@@ -92,7 +92,8 @@ def test_every_path_parameter_needs_its_parameter() -> None:
     signature = function(parameter("id"), parameter("nmae"))
     bound = bind(signature, NAMES, explicit={}, path=["id", "name"])
     problems = check_route(signature, bound, "/{id}/{name}")
-    assert [(p.code, p.hint) for p in problems] == [("BF307", 'did you mean "nmae"?')]
+    assert [p.code for p in problems] == ["BF307"]
+    assert problems[0].hint == 'rename its parameter "nmae", or write {nmae} into the path'
     anything = function(parameter("arguments", variadic=True))
     assert check_route(anything, bind(anything, NAMES, explicit={}), "/{id}") == []
 
@@ -141,8 +142,7 @@ def test_factories() -> None:
     bound = bind(signature, NAMES, explicit={})
     assert check_factory(signature, bound, ["weights"]) == []
     assert {(p.code, p.below) for p in check_factory(signature, bound, ["wieghts"])} == {
-        ("BF322", ()),
-        ("BF323", ("with", "wieghts")),
+        ("BF323", ("with", "wieghts")),  # and not that weights is missing: that is one mistake
     }
     anything = function(parameter("options", variadic=True))
     assert check_factory(anything, bind(anything, NAMES, explicit={}), ["whatever"]) == []

@@ -32,9 +32,9 @@ def test_what_is_referred_to_stands_first_else_the_order_of_the_file() -> None:
     assert [r.key for r in graph.referrers("c")] == ["e"]
 
 
-def test_a_circle_is_told_once_at_the_key_that_closes_it() -> None:
+def test_a_circle_is_told_once_at_the_reference_that_closes_it() -> None:
     _, found = resolve(chain(a="b", b="c", c="a", x=None))
-    assert [(d.code, d.span.line, d.span.column) for d in found] == [("BF216", 3, 3)]
+    assert [(d.code, d.span.line, d.span.column) for d in found] == [("BF216", 5, 26)]
     assert found[0].message == "primitives refer to each other in a circle: a -> b -> c -> a"
 
 

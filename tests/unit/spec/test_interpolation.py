@@ -94,7 +94,7 @@ def test_a_mistake_leaves_the_text(text: str, code: str) -> None:
 def test_braces_inside_braces_are_told_apart_from_an_unclosed_one() -> None:
     value, found = put_in("${env.A:-${env.HOST}}")
     assert found == ["BF120"]
-    assert value == "${env.A:-example.org}"
+    assert value == "${env.A:-${env.HOST}}"
 
 
 def test_a_lenient_scope_forgives_values_but_not_names() -> None:

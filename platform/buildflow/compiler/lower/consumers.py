@@ -100,12 +100,18 @@ def _sink(key: str, number: int, choice: SinkChoice, signature: Signature, state
 def _dead_letters(key: str, consumer: Consumer, state: Lowering) -> None:
     """The table of a consumer's dead letters has columns for them."""
     table = consumer.dead_letter
-    columns = state.columns.get(table, ()) if table is not None else ()
-    letter = state.sources.shape(DEAD_LETTER) if columns else None
-    if table is not None and isinstance(letter, Shape) and check_rows(letter, columns, table):
+    if table is not None and table in state.columns and not _takes_letters(table, state):
         message = f'"{table}" has other columns than a dead letter'
         problem = Unfit("BF215", message, f"give it `columns: {DEAD_LETTER}`")
         state.unfit([problem], "consumers", key, "dead_letter", about="")
+
+
+def _takes_letters(table: str, state: Lowering) -> bool:
+    if table not in state.takes_letters:
+        columns, letter = state.columns[table], state.sources.shape(DEAD_LETTER)
+        unfit = isinstance(letter, Shape) and columns and check_rows(letter, columns, table)
+        state.takes_letters[table] = not unfit
+    return state.takes_letters[table]
 
 
 def lower_pools(

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from buildflow.binding.columns import Unfit
 from buildflow.binding.parameters import Names, bind, check_factory
 from buildflow.compiler.lower.state import Lowering
 from buildflow.compiler.ordering import in_order
@@ -61,6 +62,10 @@ def _dependency(key: str, dependency: Dependency | BuiltIn, state: Lowering) -> 
     bound = bind(signature, own, explicit={})
     state.use(bound)
     problems = [*bound.problems, *check_factory(signature, bound, given)]
+    if any(p.name == key and p.required for p in bound.rest) and key not in given:
+        problems = [p for p in problems if f'"{key}"' not in p.message]
+        hint = "give it below `with:`, or rename the parameter"
+        problems.append(Unfit("BF321", f'dependency "{key}" needs itself: its factory has a parameter {key}', hint))
     state.unfit(problems, *place, about="")
     scope: Scope = "request" if dependency.scope == "process" else dependency.scope
     return DependencyPlan(
@@ -100,12 +105,15 @@ def _check_scopes(plan: DependencyPlan, plans: dict[str, DependencyPlan], state:
             continue
         if SCOPES.index(needed.scope) > SCOPES.index(plan.scope):
             message = f'"{plan.key}" (scope {plan.scope}) needs "{key}", which lives shorter (scope {needed.scope})'
-            hint = f"give {plan.key} the scope {needed.scope}, or {key} the scope {plan.scope}"
+            hint = f"give {plan.key} the scope {needed.scope}"
+            if not isinstance(state.declaration.dependencies[key], BuiltIn):
+                hint += f", or {key} the scope {plan.scope}"
             body = state.declaration.root.get("dependencies")
-            scoped = body is not None and isinstance(at(body, (plan.key, "scope")), Scalar)
-            place = ("dependencies", plan.key, "scope") if scoped else ("dependencies", plan.key)
-            span = state.declaration.key_span(*place)
-            related = (Related(f'"{key}"', state.declaration.key_span("dependencies", key)),)
+            scope = at(body, (plan.key, "scope")) if body is not None else None
+            written = isinstance(scope, Scalar)
+            span = scope.span if scope and written else state.declaration.key_span("dependencies", plan.key)
+            place = state.declaration.key_span("dependencies", key)
+            related = (Related(f'"{key}" has the scope {needed.scope}', place),)
             state.found.append(Diagnostic("BF320", message, span, hint, related))
 
 

@@ -5,8 +5,9 @@ from typing import Any
 from buildflow.binding.columns import Unfit, check_rows, columns_of, inline_columns
 from buildflow.binding.messages import check_given
 from buildflow.compiler.lower.state import Lowering
+from buildflow.compiler.references import provider_of
 from buildflow.diagnostics import Related
-from buildflow.ir.column_types import Store, refuses
+from buildflow.ir.column_types import Store, refuses, same_but_for_case
 from buildflow.ir.columns import Column
 from buildflow.ir.signature import Shape
 from buildflow.primitives.base import ColumnsReference
@@ -17,8 +18,7 @@ def primitive_columns(key: str, state: Lowering) -> tuple[Column, ...]:
     primitive, spec = state.declaration.primitives[key]
     for name, info in type(spec).model_fields.items():
         if any(isinstance(m, ColumnsReference) for m in info.metadata):
-            stack = state.declaration.stack
-            store = primitive.stores.get(spec.provider or (stack.provider if stack else "local"))
+            store = primitive.stores.get(provider_of(spec, state.declaration))
             return _columns(getattr(spec, name), ("primitives", key, name), store, state)
     return ()
 
@@ -37,6 +37,7 @@ def _columns(
                 state.unfit([_refused(column, why)], *path, column.name, about="")
         if not declared:
             state.unfit([_no_columns("`columns` is empty")], *path, about="")
+        state.unfit(_twice(columns), *path, about="")
         return columns if not wrong else ()
     shape = state.row_type(declared, path)
     if shape is None:
@@ -44,8 +45,16 @@ def _columns(
     columns, problems = columns_of(shape.model_copy(update={"text": shape.text or declared}), store)
     if not columns and not problems:
         problems = [_no_columns(f"{declared} has no fields")]
-    state.unfit(problems, *path, about="")
+    state.unfit([*problems, *_twice(columns)], *path, about="")
     return columns if not problems else ()  # what a handler returns cannot be held against half of them
+
+
+def _twice(columns: tuple[Column, ...]) -> list[Unfit]:
+    pair = same_but_for_case(columns)
+    if pair is None:
+        return []
+    message = f'the columns "{pair[0]}" and "{pair[1]}" differ in letter case only: no table tells them apart'
+    return [Unfit("BF311", message, "rename one")]
 
 
 def _refused(column: Column, why: str) -> Unfit:

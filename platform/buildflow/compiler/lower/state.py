@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from buildflow.binding.columns import Unfit
@@ -26,9 +27,10 @@ class Lowering:
     found: list[Diagnostic] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     columns: dict[str, tuple[Column, ...]] = field(default_factory=dict)
+    takes_letters: dict[str, bool] = field(default_factory=dict)
     messages: dict[str, tuple[Shape, Span] | None] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def names(self) -> Names:
         declaration = self.declaration
         return Names(

@@ -23,6 +23,7 @@ class LocalBucketDriver:
     """Creates, compares and removes the folder."""
 
     label = "LocalBucket"
+    outputs = ("path", "url")
 
     def name(self, key: str, spec: Any, project: str, stack: str) -> str:
         return spec.name or physical_name(project, stack, key)

@@ -1,13 +1,13 @@
 """database: PostgreSQL, for handlers that speak SQL, and for consumers that write rows."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from buildflow.primitives.base import ColumnsReference, Options, Primitive, Reference, Role, Spec
 from buildflow.providers.names import CLOUD_SQL_INSTANCE, RDS_INSTANCE
 from buildflow.spec.units import Size
-from buildflow.spec.values import Secret
+from buildflow.spec.values import Secret, refusal
 
 
 class AwsOptions(Options):
@@ -60,6 +60,13 @@ class DatabaseSpec(Spec):
     )
     aws: AwsOptions = Field(default=AwsOptions(), description="Fields of AWS.")
     gcp: GcpOptions = Field(default=GcpOptions(), description="Fields of Google Cloud.")
+
+    @model_validator(mode="after")
+    def _a_sink_is_whole(self) -> Self:
+        if (self.table is None) != (self.columns is None):
+            missing = "table" if self.table is None else "columns"
+            raise refusal("BF202", f"`{missing}` is missing", "as a sink, a database has both `table` and `columns`")
+        return self
 
 
 PRIMITIVE = Primitive(

@@ -1,11 +1,12 @@
 """file: rows in files that programs of any kind read."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from buildflow.primitives.base import ColumnsReference, Options, Primitive, Reference, Role, Spec
 from buildflow.spec.units import Duration, Size
+from buildflow.spec.values import refusal
 
 
 class Rotation(Options):
@@ -35,6 +36,12 @@ class FileSpec(Spec):
     bucket: Annotated[str | None, Reference("bucket")] = Field(
         default=None, description="The bucket that holds the files, by its key. The clouds need one."
     )
+
+    @model_validator(mode="after")
+    def _parquet_has_columns(self) -> Self:
+        if self.format == "parquet" and self.columns is None:
+            raise refusal("BF202", "`columns` is missing", "Parquet needs them: a row type, or a mapping of columns")
+        return self
 
 
 PRIMITIVE = Primitive(

@@ -45,6 +45,7 @@ class LocalFileChangeStreamDriver:
     """Creates, compares and removes the stream, and reads its events."""
 
     label = "LocalFileChangeStream"
+    outputs = ("stream",)
 
     def name(self, key: str, spec: Any, project: str, stack: str) -> str:
         """Nobody outside the stack sees the stream, so its key is name enough."""

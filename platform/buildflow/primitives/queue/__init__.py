@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from buildflow.primitives.base import MessageReference, Options, Primitive, Role, Spec
-from buildflow.providers.names import PUBSUB, SQS_QUEUE
+from buildflow.providers.names import PUBSUB, SQS_FIFO_QUEUE, SQS_QUEUE
 from buildflow.spec.units import Duration
 
 
@@ -54,5 +54,5 @@ PRIMITIVE = Primitive(
     spec=QueueSpec,
     roles=frozenset({Role.SOURCE, Role.SINK}),
     handle="buildflow.types.Queue",
-    names={"aws": SQS_QUEUE, "gcp": PUBSUB},
+    names={"aws": lambda spec: SQS_FIFO_QUEUE if spec.aws.fifo else SQS_QUEUE, "gcp": PUBSUB},
 )

@@ -19,6 +19,7 @@ class LocalQueueDriver:
     """`queue` on the local stack; a `LocalDriver`."""
 
     label = "RedisQueue"
+    outputs = ("name", "url")
 
     def name(self, key: str, spec: Any, project: str, stack: str) -> str:
         return spec.name or physical_name(project, stack, key)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from buildflow.primitives.base import Primitive, Role, Spec
 from buildflow.providers.names import CLOUD_SCHEDULER_JOB, EVENTBRIDGE_SCHEDULE
 from buildflow.spec.units import Duration
-from buildflow.spec.values import Cron, TimeZone
+from buildflow.spec.values import Cron, TimeZone, refusal
 
 
 class ScheduleSpec(Spec):
@@ -31,8 +31,10 @@ class ScheduleSpec(Spec):
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        if (self.every is None) == (self.cron is None):
-            raise ValueError("it has to have either `every` or `cron`")
+        if self.every is None and self.cron is None:
+            raise refusal("BF202", "`every` or `cron` is missing", 'such as `every: 5m` or `cron: "0 6 * * mon-fri"`')
+        if self.every is not None and self.cron is not None:
+            raise refusal("BF204", "it has both `every` and `cron`", "keep one of them", "cron")
         return self
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from buildflow.primitives.base import ColumnsReference, Options, Primitive, Role, Spec
 from buildflow.providers.names import BIGQUERY_TABLE, DUCKDB_TABLE
+from buildflow.spec.project import IDENTIFIER
 
 
 class LocalOptions(Options):
@@ -48,7 +49,9 @@ class TableSpec(Spec):
         examples=["app.schemas:Order"],
     )
     dataset: str | None = Field(
-        default=None, description="BigQuery's dataset; in DuckDB, the schema. Without one: the project's own."
+        default=None,
+        pattern=IDENTIFIER,
+        description="BigQuery's dataset; in DuckDB, the schema. Without one: the project's own.",
     )
     batch_size: int = Field(default=10_000, gt=0, le=50_000, description="Rows that go out in one request (gcp).")
     deletion_protection: bool = Field(default=False, description="`destroy` and replacements are refused.")

@@ -37,6 +37,7 @@ class DuckDBTableDriver:
     """Creates, alters and connects tables. A file is made with its first table and outlives its last."""
 
     label = "DuckDBTable"
+    outputs = ("name", "database")
 
     def name(self, key: str, spec: Any, project: str, stack: str) -> str:
         return spec.name or key

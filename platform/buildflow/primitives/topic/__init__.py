@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from buildflow.primitives.base import MessageReference, Options, Primitive, Role, Spec
-from buildflow.providers.names import PUBSUB, SNS_TOPIC
+from buildflow.providers.names import PUBSUB, SNS_FIFO_TOPIC, SNS_TOPIC
 from buildflow.spec.units import Duration
 
 
@@ -44,5 +44,5 @@ PRIMITIVE = Primitive(
     spec=TopicSpec,
     roles=frozenset({Role.SINK}),
     handle="buildflow.types.Topic",
-    names={"aws": SNS_TOPIC, "gcp": PUBSUB},
+    names={"aws": lambda spec: SNS_FIFO_TOPIC if spec.aws.fifo else SNS_TOPIC, "gcp": PUBSUB},
 )

@@ -1,0 +1,4 @@
+from buildflow.requests import Request
+
+
+def work(order: dict, request: Request): ...

@@ -1,0 +1,4 @@
+from buildflow.types import Bucket, FileChangeEvent
+
+
+def resize(event: FileChangeEvent, images: Bucket): ...

@@ -1,0 +1,7 @@
+PORT = 8000
+
+
+class Model: ...
+
+
+def index(model, port): ...

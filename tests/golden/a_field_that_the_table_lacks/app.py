@@ -1,0 +1,9 @@
+from pydantic import BaseModel
+
+
+class Sale(BaseModel):
+    id: int
+    custmer: str | None = None
+
+
+def work(job: dict) -> Sale: ...

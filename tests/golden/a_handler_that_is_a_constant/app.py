@@ -1,0 +1,1 @@
+INDEX = "<h1>Hello</h1>"

@@ -1,0 +1,6 @@
+class Orders:
+    @staticmethod
+    def create(): ...
+
+    @staticmethod
+    def cancel(): ...

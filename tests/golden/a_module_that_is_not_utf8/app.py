@@ -1,0 +1,4 @@
+GREETING = "grüße"
+
+
+def index(): ...

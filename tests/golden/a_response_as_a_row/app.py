@@ -1,0 +1,4 @@
+from buildflow.responses import JSONResponse
+
+
+def collect(id: int) -> JSONResponse: ...

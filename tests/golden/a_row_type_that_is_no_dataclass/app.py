@@ -1,0 +1,5 @@
+class Sale:
+    id: int
+
+
+def work(job: dict): ...

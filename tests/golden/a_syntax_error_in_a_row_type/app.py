@@ -1,0 +1,3 @@
+from rows import Order
+
+def work(job) -> Order: ...

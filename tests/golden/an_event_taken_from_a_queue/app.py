@@ -1,0 +1,4 @@
+from buildflow.types import FileChangeEvent
+
+
+def work(event: FileChangeEvent): ...

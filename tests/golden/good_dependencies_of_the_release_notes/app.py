@@ -1,0 +1,19 @@
+class CustomDependency:
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def name(self) -> str:
+        return self.names[0]
+
+
+class Engine: ...
+
+
+class Session:
+    def __init__(self, engine: Engine) -> None: ...
+
+
+def bob(people: CustomDependency) -> str: ...
+def sally(people: CustomDependency) -> str: ...
+def work(element: dict, people: CustomDependency, session: Session) -> dict: ...
+def collect(people: CustomDependency) -> dict: ...

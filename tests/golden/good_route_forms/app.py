@@ -1,0 +1,11 @@
+from dataclasses import dataclass
+
+
+@dataclass
+class Order:
+    id: int
+
+
+def index(): ...
+def create(order: Order) -> Order: ...
+def slow(): ...
