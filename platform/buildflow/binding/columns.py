@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from buildflow.diagnostics import closest
-from buildflow.ir.column_types import Store, refuses
+from buildflow.diagnostics import Severity, closest
+from buildflow.ir.column_types import COLUMN_TYPES, Store, refuses
 from buildflow.ir.columns import Column, Kind
 from buildflow.ir.signature import Place, Shape, ShapeKind
 
@@ -41,6 +41,7 @@ class Unfit:
     wrong: str = ""
     right: str = ""
     """A misspelt name there, and the one that is probably meant; empty where there is none."""
+    severity: Severity = Severity.ERROR
 
 
 def columns_of(shape: Shape, store: Store | None = None) -> tuple[tuple[Column, ...], list[Unfit]]:
@@ -125,9 +126,13 @@ def check_rows(returns: Shape, columns: tuple[Column, ...], sink: str) -> list[U
     """What a handler returns against a table's columns. Says nothing about what it cannot know."""
     found: list[Unfit] = []
     for shape in each_row(returns):
-        if shape.kind in ("unknown", "mapping", "named"):
+        if is_response(shape):
+            found.append(
+                Unfit("BF215", f'it returns {shape.text}, which is no row of "{sink}"', "return the row itself")
+            )
+        elif shape.kind in ("unknown", "mapping", "named"):
             continue
-        if shape.kind == "none":
+        elif shape.kind == "none":
             found.append(Unfit("BF215", f'it returns nothing, so nothing reaches "{sink}"', "return a row"))
         elif shape.kind != "record":
             found.append(Unfit("BF215", f'it returns {shape.text}, which is no row of "{sink}"', "return a row type"))
@@ -147,21 +152,47 @@ def each_row(returns: Shape) -> Iterable[Shape]:
         yield returns
 
 
+_RESPONSES = ("fastapi.", "starlette.", "buildflow.responses.")
+
+
+def is_response(shape: Shape) -> bool:
+    """Whether this is an HTTP response, which no sink takes."""
+    return shape.kind == "named" and shape.name.startswith(_RESPONSES) and shape.name.endswith("Response")
+
+
 def _check_record(shape: Shape, columns: tuple[Column, ...], sink: str, path: str = "") -> Iterable[Unfit]:
     fields = {f.name: f for f in shape.fields}
     known = {c.name: c for c in columns}
-    for column in columns:
-        if column.name not in fields and not column.nullable and not column.has_default and not column.repeated:
-            message = f'{shape.text or shape.name} lacks the column "{path}{column.name}" of "{sink}"'
-            yield Unfit("BF215", message, f"give it the field {column.name}", shape.place)
+    needed = [c.name for c in columns if not c.nullable and not c.has_default and not c.repeated]
+    lacking = [name for name in needed if name not in fields]
+    surplus = [name for name in fields if name not in known]
+    renamed = dict(_renamed(surplus, lacking, known))
+    whose = shape.text or shape.name
+    for name in surplus:
+        message = f'{whose} has the field "{path}{name}", which "{sink}" has not'
+        if name in renamed:
+            message += f', and lacks its column "{path}{renamed[name]}"'
+        near = closest(name, known)
+        hint = f'did you mean "{near}"?' if near else "add it to the table's columns, or drop it"
+        hint = f"rename the field to {renamed[name]}, or the column to {name}" if name in renamed and not near else hint
+        yield Unfit("BF215", message, hint, fields[name].place)
+    for name in lacking:
+        if name not in renamed.values():
+            message = f'{whose} lacks the column "{path}{name}" of "{sink}"'
+            yield Unfit("BF215", message, f"give it the field {name}", shape.place)
     for name, item in fields.items():
-        if name not in known:
-            message = f'{shape.text or shape.name} has the field "{path}{name}", which "{sink}" has not'
-            near = closest(name, known)
-            hint = f'did you mean "{near}"?' if near else "add it to the table's columns, or drop it"
-            yield Unfit("BF215", message, hint, item.place)
-            continue
-        yield from _check_field(item.shape, known[name], f"{path}{name}", sink, item.place)
+        if name in known:
+            yield from _check_field(item.shape, known[name], f"{path}{name}", sink, item.place)
+
+
+def _renamed(surplus: list[str], lacking: list[str], known: Mapping[str, Column]) -> Iterable[tuple[str, str]]:
+    """Fields and the columns that they probably are: near by name, or the only ones of either."""
+    for name in surplus:
+        near = closest(name, lacking)
+        if near:
+            yield name, near
+    if len(surplus) == len(lacking) == 1 and not closest(surplus[0], lacking) and not closest(surplus[0], known):
+        yield surplus[0], lacking[0]
 
 
 def _check_field(shape: Shape, column: Column, path: str, sink: str, place: Place | None) -> Iterable[Unfit]:
@@ -173,9 +204,11 @@ def _check_field(shape: Shape, column: Column, path: str, sink: str, place: Plac
     if not fits or (shape.kind == "list") != column.repeated:
         wanted = f"list of {column.kind}" if column.repeated else column.kind
         message = f'the field "{path}" is {shape.text or kind}, the column of "{sink}" holds {wanted}'
-        yield Unfit("BF215", message, "make the two the same", place)
+        python = COLUMN_TYPES[column.kind].python
+        wanted_type = f"list[{python}]" if column.repeated else python
+        yield Unfit("BF215", message, f"annotate it with {wanted_type}, or change the column", place)
     elif shape.nullable and not column.nullable:
         message = f'the field "{path}" may be None, the column of "{sink}" may not be null'
         yield Unfit("BF215", message, "drop `| None`, or make the column nullable", place)
-    elif kind == "record":
+    elif column.kind == "record":
         yield from _check_record(inner, column.fields, sink, f"{path}.")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from buildflow.binding.columns import KINDS, Unfit, each_row
-from buildflow.ir.signature import Parameter, Place, Shape
+from buildflow.binding.columns import KINDS, Unfit, each_row, is_response
+from buildflow.ir.signature import Parameter, Shape
 
 _ANYTHING = {"unknown", "mapping", "bytes", "string", "named"}
 """What an element may always be taken as, or what nothing is known about."""
@@ -18,26 +18,32 @@ def check_taken(parameter: Parameter, message: Shape, source: str) -> list[Unfit
     if shape.kind != "record" or message.kind != "record":
         words = f'parameter "{parameter.name}" takes {shape.text}, "{source}" carries {message.text}'
         return [Unfit("BF214", words, f"annotate it with {message.text}", parameter.place)]
-    return [
-        Unfit("BF214", f'parameter "{parameter.name}": {words}', f"annotate it with {message.text}, or {cure}", place)
-        for words, cure, place in _differences(shape, message)
-    ]
+    differences = list(_differences(shape, message))
+    if not differences:
+        return []
+    words = f'parameter "{parameter.name}" takes {shape.text}, "{source}" carries {message.text}'
+    hint = f"annotate it with {message.text}, or change {shape.text}"
+    return [Unfit("BF214", f"{words}: {', '.join(differences)}", hint, parameter.place)]
 
 
 def check_given(returns: Shape, message: Shape, sink: str) -> list[Unfit]:
     """What a handler returns against the type of its sink's messages."""
     found: list[Unfit] = []
     for shape in each_row(returns):
-        if shape.kind in _ANYTHING or shape.name == message.name:
+        if is_response(shape):
+            found.append(
+                Unfit("BF215", f'it returns {shape.text}, "{sink}" carries {message.text}', "return the message")
+            )
+        elif shape.kind in _ANYTHING or shape.name == message.name:
             continue
-        if shape.kind == "none":
+        elif shape.kind == "none":
             found.append(Unfit("BF215", f'it returns nothing, so nothing reaches "{sink}"', "return a message"))
         elif shape.kind != "record" or message.kind != "record":
             words = f'it returns {shape.text}, "{sink}" carries {message.text}'
             found.append(Unfit("BF215", words, f"return {message.text}"))
-        else:
-            hint = f"return {message.text}, or "
-            found += [Unfit("BF215", words, hint + cure, place) for words, cure, place in _differences(shape, message)]
+        elif differences := list(_differences(shape, message)):
+            words = f'it returns {shape.text}, "{sink}" carries {message.text}: {", ".join(differences)}'
+            found.append(Unfit("BF215", words, f"return {message.text}, or change {shape.text}", shape.place))
     return found
 
 
@@ -48,20 +54,20 @@ def _element(shape: Shape) -> Shape:
     return shape
 
 
-def _differences(shape: Shape, message: Shape) -> Iterator[tuple[str, str, Place | None]]:
-    """How a record differs from the message's type: words, a cure, the place in the code."""
+def _differences(shape: Shape, message: Shape) -> Iterator[str]:
+    """How a record differs from the message's type, in words."""
     own, carried = {f.name: f for f in shape.fields}, {f.name: f for f in message.fields}
-    for name in carried.keys() - own.keys():
-        yield f'{shape.text} lacks the field "{name}" of {message.text}', f"give {shape.text} the field", shape.place
+    for name in carried:
+        if name not in own:
+            yield f'{shape.text} lacks "{name}"'
     for name, field in own.items():
         if name not in carried:
             if field.required:
-                yield f'{shape.text} has the field "{name}", {message.text} has not', "drop the field", field.place
+                yield f'{shape.text} has "{name}"'
             continue
         mine, theirs = field.shape, carried[name].shape
         if KINDS.get(mine.kind) and KINDS.get(theirs.kind) and mine.kind != theirs.kind:
-            words = f'the field "{name}" is {mine.text} in {shape.text} and {theirs.text} in {message.text}'
-            yield words, "make the two the same", field.place
+            yield f'"{name}" is {mine.text} there and {theirs.text} here'
 
 
 def fields_of(shape: Shape) -> Iterable[str] | None:

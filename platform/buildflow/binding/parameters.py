@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from buildflow.binding.columns import Unfit
-from buildflow.diagnostics import closest, did_you_mean
+from buildflow.diagnostics import Severity, closest, did_you_mean
 from buildflow.ir.runtime import Injection
 from buildflow.ir.signature import Parameter, Place, Shape, Signature
 
@@ -188,27 +188,60 @@ def _rename(name: str, names: Collection[str]) -> str:
     return f'rename its parameter "{near}", or write {{{near}}} into the path' if near else f"add a parameter {name}"
 
 
-def element_parameter(signature: Signature, bound: Bound) -> tuple[Parameter | None, list[Unfit]]:
+def element_parameter(
+    signature: Signature, bound: Bound, names: Names | None = None
+) -> tuple[Parameter | None, list[Unfit]]:
     """The one parameter that receives the element; what else is required cannot be filled."""
     if not bound.rest:
         if any(p.variadic for p in signature.parameters) or bound.problems:
             return None, []
         return None, [Unfit("BF306", "it has no parameter for the element", "add one", signature.place)]
     required = [p for p in bound.rest if p.required] or [bound.rest[0]]
-    first, *surplus = required
-    return first, [
+    asking = [p for p in required if is_of_request(p)]
+    found = [
         Unfit(
             "BF304",
-            f'parameter "{p.name}" cannot be filled: no dependency or primitive bears that name, '
-            f'and "{first.name}" takes the element',
-            "declare a dependency of that name, give it a default, or drop it",
+            f'parameter "{p.name}" takes {p.shape.text or "a part of a request"}, and a consumer has no request',
+            "drop it: a consumer gets its element, dependencies and primitives",
             p.place,
         )
-        for p in surplus
+        for p in asking
     ]
+    others = [p for p in required if p not in asking]
+    if not others:
+        return None, found
+    return others[0], [*found, *(_unfilled(p, others[0], names) for p in others[1:])]
 
 
-_RAW = {"unknown", "mapping", "bytes", "string"}
+def _unfilled(parameter: Parameter, element: Parameter, names: Names | None) -> Unfit:
+    message = (
+        f'parameter "{parameter.name}" cannot be filled: no dependency or primitive bears that name, '
+        f'and "{element.name}" takes the element'
+    )
+    near = closest(parameter.name, names.all) if names else None
+    hint = f'did you mean "{near}"?' if near else "declare a dependency of that name, give it a default, or drop it"
+    return Unfit("BF304", message, hint, parameter.place)
+
+
+_REQUEST_TYPES = {
+    "Request",
+    "WebSocket",
+    "HTTPConnection",
+    "UploadFile",
+    "BackgroundTasks",
+    "Response",
+    "SecurityScopes",
+}
+
+
+def is_of_request(parameter: Parameter) -> bool:
+    """Whether only an HTTP request can fill this parameter."""
+    package, _, last = parameter.shape.name.rpartition(".")
+    from_web = package.partition(".")[0] in ("fastapi", "starlette") or package == "buildflow.requests"
+    return bool(parameter.marker) or (from_web and last in _REQUEST_TYPES)
+
+
+_RAW = {"unknown", "mapping"}
 
 
 def check_element(parameter: Parameter, carried: str, source: str) -> list[Unfit]:
@@ -225,30 +258,55 @@ def check_element(parameter: Parameter, carried: str, source: str) -> list[Unfit
     if shape.kind == "named" and _short(shape.name).endswith(_short(carried)):
         return []  # the original's names: S3FileChangeEvent, GCSFileChangeEvent
     message = f'parameter "{parameter.name}" takes {parameter.shape.text}, "{source}" carries {_short(carried)}'
-    return [Unfit("BF214", message, f"annotate it with {_short(carried)}", parameter.place)]
+    hint = f"annotate it with {_short(carried)}"
+    if _short(carried) == "FileChangeEvent" and shape.kind in ("bytes", "string"):
+        hint += ", and read its `.blob`"
+    return [Unfit("BF214", message, hint, parameter.place)]
 
 
-def check_factory(signature: Signature, bound: Bound, arguments: Collection[str]) -> list[Unfit]:
-    """Every parameter of a factory is given by `with:`, a dependency, a primitive, or has a default."""
+def check_factory(
+    signature: Signature, bound: Bound, arguments: Collection[str], names: Names, *, of_request: bool = False
+) -> list[Unfit]:
+    """Every parameter of a factory is given by `with:`, a dependency, a primitive, or has a default. Where it is built
+    for a request (`of_request`), the others are the request's, but for those that look misspelt."""
     variadic = any(p.variadic for p in signature.parameters)
-    names = {p.name for p in signature.parameters}
-    misspelt = set() if variadic else {closest(name, names) for name in arguments if name not in names}
+    own = {p.name for p in signature.parameters}
+    misspelt = set() if variadic else {closest(name, own) for name in arguments if name not in own}
+    unfilled = [p for p in bound.rest if p.required and p.name not in arguments and p.name not in misspelt]
+    if of_request:
+        unfilled = [p for p in unfilled if not p.annotated and closest(p.name, names.all)]
     problems = [
-        Unfit(
-            "BF322",
-            f'parameter "{p.name}" of {signature.name} is not filled',
-            f"give it below `with:`, or name a dependency or primitive {p.name}",
-            p.place,
-        )
-        for p in bound.rest
-        if p.required and p.name not in arguments and p.name not in misspelt
+        Unfit("BF322", f'parameter "{p.name}" of {signature.name} is not filled', _fill(p.name, names), p.place)
+        for p in unfilled
     ]
     if not variadic:
         problems += [
             _misspelt(
-                "BF323", f'{signature.name} has no parameter "{name}"', name, names, signature.place, ("with", name)
+                "BF323", f'{signature.name} has no parameter "{name}"', name, own, signature.place, ("with", name)
             )
             for name in arguments
-            if name not in names
+            if name not in own
         ]
     return problems
+
+
+def _fill(name: str, names: Names) -> str:
+    near = closest(name, names.all)
+    return f'did you mean "{near}"?' if near else f"give it below `with:`, or name a dependency or primitive {name}"
+
+
+def check_query(bound: Bound, names: Names, path: str) -> list[Unfit]:
+    """A route's parameter that is all but a dependency's or primitive's key, and would be read from the query."""
+    in_path = path_parameters(path)
+    usable = {*names.dependencies, *(key for key, handle in names.handles.items() if handle)}
+    return [
+        Unfit(
+            "BF305",
+            f'parameter "{p.name}" is read from the query; its name is all but that of "{near}"',
+            f'did you mean "{near}"? else annotate it',
+            p.place,
+            severity=Severity.WARNING,
+        )
+        for p in bound.rest
+        if p.required and not p.annotated and p.name not in in_path and (near := closest(p.name, usable))
+    ]

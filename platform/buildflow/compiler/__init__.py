@@ -113,7 +113,7 @@ def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str |
     root = _add_stacks(root, given.extra_stacks)
     found = [*found, *more]
     names = stack_names(root)
-    selected, problem = _select(root, names, stack)
+    selected, problem = _select(root, names, stack, given)
     if problem:
         found.append(problem)
     base = path.resolve().parent
@@ -160,7 +160,8 @@ def _whole(
 def _unread(whole: document.Mapping, found: list[Diagnostic]) -> set[Span]:
     """The places of texts whose `${...}` could not be put in."""
     texts = (node.span for _, node in walk(whole) if isinstance(node, Scalar) and node.unknown) if found else ()
-    return {text for text in texts if any(_covers(text, d.span) for d in found)}
+    keys = {d.span for d in found if d.code == "BF120"}  # of one in a key follows more
+    return keys | {text for text in texts if any(_covers(text, d.span) for d in found)}
 
 
 def _covers(outer: Span, inner: Span) -> bool:
@@ -218,9 +219,13 @@ def _node(value: Any, span: Span) -> document.Node:
     return Scalar(value, span)
 
 
-def _select(root: document.Mapping, names: Mapping[str, Span], stack: str | None) -> tuple[str, Diagnostic | None]:
+def _select(
+    root: document.Mapping, names: Mapping[str, Span], stack: str | None, given: _Given
+) -> tuple[str, Diagnostic | None]:
     """The stack to compile: the one asked for, `default_stack`, or the only one (else `local`)."""
     default = root.get("default_stack")
+    if isinstance(default, Scalar):  # which stack it is cannot depend on the stack: the environment alone is known
+        default, _ = interpolate(default, Scope("", "", given.environment, {}, {}, lenient=True))
     wanted = stack or (default.value if isinstance(default, Scalar) and isinstance(default.value, str) else None)
     if wanted is None:
         return ("local" if "local" in names or not names else next(iter(names))), None
@@ -239,7 +244,8 @@ def _structure(root: document.Mapping, stack: str, given: _Given) -> list[Diagno
     whole, found = _effective(root, stack, given, lenient=True)
     declaration, invalid = validate(whole, stack, lenient=True)
     _, unresolved = resolve(declaration, selected=False)
-    return _without_lost([*found, *invalid, *unresolved], declaration)
+    secrets = [d for d in check_secrets(declaration) if d.code == "BF124"]
+    return _without_lost([*found, *invalid, *unresolved, *secrets], declaration)
 
 
 def _effective(
@@ -260,7 +266,7 @@ def _effective(
     found: list[Diagnostic] = []
     settings: Any = {}
     if isinstance(declared, document.Mapping):
-        scope, declared, found = _variables(declared, scope)
+        scope, declared, found = _variables(declared, replace(scope, declared=declared.pairs.keys()))
         whole = whole.with_value("variables", declared)
     if isinstance(stacks, document.Mapping) and stack in stacks.pairs:
         block, more = interpolate(stacks.pairs[stack].value, scope)

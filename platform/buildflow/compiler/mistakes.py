@@ -4,6 +4,7 @@ A model is validated as a whole; each complaint's path is followed through the d
 so that one mistake is told once.
 """
 
+import builtins
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from buildflow.compiler.unions import WRONG_TYPE, Path, annotation_at, bare, fie
 from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, did_you_mean, misspelt
 from buildflow.spec import document, project
 from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, scalar_value
+from buildflow.spec.units import DURATION, in_words
 from buildflow.spec.values import URL
 
 M = TypeVar("M", bound=BaseModel)
@@ -257,14 +259,34 @@ def _pattern(detail: Any, node: Node) -> tuple[str, str]:
         URL: ("is no URL", "such as redis://host:6379/0 or file://folder"),
     }
     words, hint = hints.get(detail["ctx"]["pattern"], ("has the wrong form", ""))
+    if detail["ctx"]["pattern"] == project.HANDLER and isinstance(plain(node), str):
+        hint = _handler_hint(plain(node)) or hint
     return f"{words}: {shown(node)}", hint
+
+
+def _handler_hint(text: str) -> str:
+    """A handler in the words of another tool, in ours; empty when it cannot be told."""
+    if text in dir(builtins):
+        return f'write "builtins:{text}"'
+    module, colon, name = text.removesuffix("()").removeprefix("./").partition(":")
+    if not colon:
+        module, _, name = module.rpartition(".")
+    module = module.removesuffix(".py").replace("/", ".")
+    meant = f"{module}:{name}"
+    return f"write {meant}" if module and re.fullmatch(project.HANDLER, meant) else ""
 
 
 _PATTERN_CODES = {project.PROJECT_NAME: "BF207", project.HANDLER: "BF301", project.IDENTIFIER: "BF207"}
 
 
 def _bound(words: str, key: str) -> Callable[[Any, Node], tuple[str, str]]:
-    return lambda detail, node: (f"has to be {words} {detail['ctx'][key]:g}, this is {shown(node)}", "")
+    def bound(detail: Any, node: Node) -> tuple[str, str]:
+        limit, text = detail["ctx"][key], plain(node)
+        if isinstance(text, str) and DURATION.fullmatch(text):
+            return f"has to be {words} {in_words(limit)}, this is {text}", ""
+        return f"has to be {words} {limit:g}, this is {shown(node)}", ""
+
+    return bound
 
 
 def _empty(detail: Any, node: Node) -> tuple[str, str]:
@@ -280,4 +302,5 @@ _WRONG_VALUE: dict[str, Callable[[Any, Node], tuple[str, str]]] = {
     "less_than": _bound("less than", "lt"),
     "less_than_equal": _bound("at most", "le"),
     "too_short": _empty,
+    "string_too_short": _empty,
 }

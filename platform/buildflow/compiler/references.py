@@ -71,6 +71,9 @@ def check_role(target: str, role: Role, path: tuple[Any, ...], state: Resolution
         hint = did_you_mean("", fitting) or f"no primitive here is a {role}: declare one below `primitives:`"
         state.report(code, f'"{target}" is a {primitive.type}, which is no {role}', *path, hint=hint)
         return
+    if role is Role.SINK and (why := spec.no_sink()):
+        state.report("BF213", f'"{target}" is no sink: {why}', *path, hint="declare them there")
+        return
     provider = provider_of(spec, state.declaration)
     has_driver = provider in providers_of(primitive.type)
     if state.selected and has_driver and not hasattr(driver(primitive.type, provider), role.value):

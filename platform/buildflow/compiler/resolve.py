@@ -16,7 +16,7 @@ from buildflow.primitives.registry import driver, providers_of
 from buildflow.providers.base import LocalPlace
 from buildflow.spec.document import Scalar, walk
 from buildflow.spec.interpolation import references
-from buildflow.spec.project import PROJECT_NAME, PROVIDERS, STACK_NAME, BuiltIn, Consumer
+from buildflow.spec.project import IDENTIFIER, PROJECT_NAME, PROVIDERS, STACK_NAME, BuiltIn, Consumer
 
 
 def resolve(declaration: Declaration, *, selected: bool = True) -> tuple[ResourceGraph, list[Diagnostic]]:
@@ -82,6 +82,9 @@ def _resource(key: str, references: dict[str, str], state: Resolution) -> Resour
     primitive, spec = declaration.primitives[key]
     provider = provider_of(spec, declaration)
     known = providers_of(primitive.type)
+    if lacking := spec.lacks_on(provider):
+        message = f'`{lacking}` is missing in primitive "{key}": "{provider}" needs one'
+        state.report("BF202", message, "primitives", key, hint=f"write `{lacking}: ...`")
     if provider not in known:
         _named(key, _rule_name(key, provider, state), provider, state)
         if state.selected:
@@ -123,7 +126,7 @@ def _named(key: str, name: str, provider: str, state: Resolution) -> None:
     rule = name_rule(primitive, provider, spec)
     has_driver = provider in providers_of(primitive.type)
     refused = rule.refuses(name) if rule else driver(primitive.type, provider).check_name(name) if has_driver else ""
-    if not spec.name and not _well_named(state.declaration):
+    if not spec.name and not (_well_named(state.declaration) and re.fullmatch(IDENTIFIER, key)):
         return  # that is a mistake of its own
     if refused and "${" not in name:
         place: tuple[str, ...] = ("primitives", key, "name") if spec.name else ("primitives", key)
@@ -207,7 +210,8 @@ def _shared_sources(state: Resolution) -> None:
 
 
 def _feeds_itself(target: str, place: tuple[Any, ...], key: str, source: str, state: Resolution) -> None:
-    if target == source:
+    spec = state.declaration.primitives[source][1] if source in state.declaration.primitives else None
+    if target == source or (spec is not None and getattr(spec, "bucket", None) == target):
         message = f'"{key}" writes to its own source: what it returns comes back to it'
         hint = "name another sink, or return nothing when it is to end"
         span = state.declaration.span(*place)

@@ -13,7 +13,8 @@ from buildflow.spec.interpolation import references
 from buildflow.spec.values import is_secret
 
 _SOUNDS_SECRET = re.compile(
-    r"(^|[_.-])(password|passwd|passphrase|secret|token|api_?key|private_?key|access_?key|secret_?key)$", re.IGNORECASE
+    r"(^|[_.-])(password|passwd|passphrase|secret|token|api[_-]?key|private_?key|access_?key|secret_?key|authorization|cookie)$",
+    re.IGNORECASE,
 )
 _LOOKS_SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[A-Z0-9]{16}\b|\b(ghp|gho|ghs)_[A-Za-z0-9]{36}\b"

@@ -189,7 +189,7 @@ def _names(
             if not re.fullmatch(project.IDENTIFIER, key) or iskeyword(key):
                 bears = _BEARS.get(section, "that a parameter could bear")
                 message = f'"{key}" is no name {bears}'
-                hint = f'use letters, digits and _: "{_identifier(key)}"'
+                hint = f'use the letters a to z, digits and _: "{_identifier(key)}"'
                 found.append(Diagnostic("BF207", message, pair.key.span, hint))
     stacks = root.get("stacks")
     for key, pair in stacks.pairs.items() if isinstance(stacks, Mapping) else ():

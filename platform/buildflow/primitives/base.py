@@ -42,6 +42,11 @@ class MessageReference:
     """Marks a Spec's field that names what its messages are (`module:Class`)."""
 
 
+@dataclass(frozen=True)
+class ColumnNames:
+    """Marks a Spec's field that lists columns of the same primitive."""
+
+
 class Options(BaseModel):
     """A strict mapping inside a Spec."""
 
@@ -59,7 +64,17 @@ class Spec(Options):
         default=True,
         description="`false` refers to something that exists: it is never created, changed or destroyed.",
     )
-    name: str | None = Field(default=None, description="The physical name. Without one: `{project}-{stack}-{key}`.")
+    name: str | None = Field(
+        default=None, min_length=1, description="The physical name. Without one: `{project}-{stack}-{key}`."
+    )
+
+    def no_sink(self) -> str:
+        """Why this one, though of a type that may be a sink, is none: in words, empty when it is one."""
+        return ""
+
+    def lacks_on(self, provider: str) -> str:  # noqa: ARG002 - for those that override it
+        """The field that this provider needs and that is not there; empty when there is none."""
+        return ""
 
 
 SpecType = type[Spec]

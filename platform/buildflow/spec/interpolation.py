@@ -7,11 +7,11 @@ $${                                                              a literal `${`
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from buildflow.diagnostics import Diagnostic, Replacement, Span, misspelt
+from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, misspelt
 from buildflow.spec import document
 from buildflow.spec.document import Node, Scalar
 
@@ -32,6 +32,8 @@ class Scope:
     settings: Mapping[str, Any]
     """The selected stack's own block, for `${stack.gcp.project}`."""
     lenient: bool = False
+    declared: Collection[str] = ()
+    """The variables that the file declares, those not known yet included."""
 
 
 def interpolate(node: Node, scope: Scope) -> tuple[Node, list[Diagnostic]]:
@@ -41,6 +43,8 @@ def interpolate(node: Node, scope: Scope) -> tuple[Node, list[Diagnostic]]:
 
 
 def _interpolate(node: Node, scope: Scope, found: list[Diagnostic]) -> Node:
+    if isinstance(node, document.Mapping):
+        found += [_in_a_key(pair.key) for key, pair in node.pairs.items() if "${" in key]
     if isinstance(node, Scalar):
         return _scalar(node, scope, found) if isinstance(node.value, str) and "${" in node.value else node
     return document.with_values(node, lambda inner: _interpolate(inner, scope, found))
@@ -63,6 +67,10 @@ def _scalar(node: Scalar, scope: Scope, found: list[Diagnostic]) -> Scalar:
 
     result = _TOKEN.sub(put_in, text)
     return replace(node, value=result, interpolated=True, unknown=any(m[0] != "$${" for m in _TOKEN.finditer(result)))
+
+
+def _in_a_key(key: Scalar) -> Diagnostic:
+    return Diagnostic("BF120", "`${...}` is not put into keys", key.span, "write the name itself")
 
 
 def _place(node: Scalar, match: re.Match[str]) -> Span:
@@ -101,12 +109,23 @@ def _resolve(expression: str, scope: Scope, span: Span, found: list[Diagnostic])
     if resolver is None:
         name, has_default, _ = root.partition(":-")
         message = f"`${{{expression}}}` refers to nothing"
+        if meant := _meant(expression, scope):
+            found.append(Diagnostic("BF123", message, span, f"write ${{{meant}}}"))
+            return None
         if has_default and name in _ROOTS:
             found.append(Diagnostic("BF123", message, span, "only env takes a default"))
         else:
             found.append(_put_right(misspelt("BF123", message, span, name, _ROOTS), expression))
         return None
     return resolver(rest, expression, scope, span, found)
+
+
+def _meant(expression: str, scope: Scope) -> str:
+    """A shell's `${NAME}`, or another tool's `${env:NAME}`, in our words; empty when it is neither."""
+    found = re.fullmatch(r"(?:env:)?([A-Za-z_]\w*)(:-.*)?", expression)
+    if not found or closest(found[1], _ROOTS):
+        return ""
+    return f"var.{found[1]}" if found[1] in scope.variables else f"env.{found[1]}{found[2] or ''}"
 
 
 def _put_right(diagnostic: Diagnostic, expression: str) -> Diagnostic:
@@ -133,7 +152,9 @@ def _env(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagn
     if has_default:
         return default
     if not scope.lenient:
-        hint = f"export {name}=..., or give a default: ${{env.{name}:-value}}"
+        near = closest(name, scope.environment)
+        otherwise = f"export {name}=..., or give a default: ${{env.{name}:-value}}"
+        hint = f'did you mean "{near}"? else {otherwise}' if near else otherwise
         found.append(Diagnostic("BF121", f"the environment variable {name} is not set", span, hint))
     return None
 
@@ -141,6 +162,14 @@ def _env(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagn
 def _var(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
     if rest in scope.variables:
         return _as_text(scope.variables[rest], expression, span, found)
+    if rest in scope.declared:
+        message = f'the variable "{rest}" is not known yet: it stands below, or names this one'
+        found.append(Diagnostic("BF122", message, span, f"move {rest} above: a variable may use those above it"))
+        return None
+    name, has_default, _ = rest.partition(":-")
+    if has_default and name in scope.variables:
+        found.append(Diagnostic("BF120", f"`${{{expression}}}` is malformed", span, "only env takes a default"))
+        return None
     otherwise = f"declare it below `variables:`, or pass --set var.{rest}=..."
     found.append(misspelt("BF122", f'there is no variable "{rest}"', span, rest, scope.variables, otherwise))
     return None
@@ -161,7 +190,10 @@ def _stack(rest: str, expression: str, scope: Scope, span: Span, found: list[Dia
         if not isinstance(value, Mapping) or part not in value:
             if not scope.lenient:
                 message = f'stack "{scope.stack}" has no "{rest}"'
-                found.append(misspelt("BF123", message, span, part, _keys(value)))
+                otherwise = f'give stack "{scope.stack}" a {rest}'
+                found.append(
+                    misspelt("BF123", message, span, part, _keys(value) if len(_keys(value)) > 1 else (), otherwise)
+                )
             return None
         value = value[part]
     return _as_text(value, expression, span, found)
@@ -174,7 +206,8 @@ def _keys(value: Any) -> list[str]:
 def _later(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
     """Secrets and outputs stay in the text as references."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.\-]*", rest):
-        found.append(Diagnostic("BF120", f"`${{{expression}}}` is malformed", span, "write a name behind the dot"))
+        hint = "only env takes a default" if ":-" in rest else "write a name behind the dot"
+        found.append(Diagnostic("BF120", f"`${{{expression}}}` is malformed", span, hint))
     return None
 
 

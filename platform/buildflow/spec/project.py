@@ -143,6 +143,9 @@ class BuiltIn(Section):
 
     factory: ClassVar[str]
     scope: str
+    gives_text: ClassVar[bool] = False
+    of_request: ClassVar[str] = ""
+    """What of a request it reads, in words."""
     runs: ClassVar[bool] = True
     """Whether this version builds it; else it compiles, with a warning."""
 
@@ -160,6 +163,8 @@ class Header(BuiltIn):
     """The value of one header of the request."""
 
     factory = "buildflow.dependencies:header"
+    gives_text = True
+    of_request = "a header"
     type: Literal["header"]
     scope: Literal["request", "process"] = Field(default="request", description="Once per request.")
     name: str = Field(min_length=1, description="The header's name, in any letter case.", examples=["X-Api-Key"])
@@ -171,6 +176,8 @@ class BearerToken(BuiltIn):
     """The token of `Authorization: Bearer ...`."""
 
     factory = "buildflow.dependencies:bearer_token"
+    gives_text = True
+    of_request = "a header"
     type: Literal["bearer_token"]
     scope: Literal["request", "process"] = Field(default="request", description="Once per request.")
     required: bool = Field(default=True, description="Whether a request without one is answered with 401.")
@@ -204,6 +211,7 @@ class GoogleUser(BuiltIn):
     """The signed-in Google user of a request: account id, e-mail, whether it is verified, name."""
 
     factory = "buildflow.dependencies:google_user"
+    of_request = "a header"
     runs = False
     type: Literal["google_user"]
     scope: Literal["request", "process"] = Field(default="request", description="Once per request.")
@@ -237,6 +245,13 @@ class Cors(Section):
     headers: list[str] = Field(default_factory=list, description="Headers that a request may carry; `*` is any.")
     credentials: bool = Field(default=False, description="Whether cookies and authorisation may be sent.")
     max_age: Duration = Field(default=600.0, ge=0, description="How long a browser may remember the answer.")
+
+    @model_validator(mode="after")
+    def _credentials_for_known_origins(self) -> Self:
+        if self.credentials and "*" in self.origins:
+            words = "`credentials` with any origin lets every site read as the user"
+            raise refusal("BF204", words, "name the origins", "credentials")
+        return self
 
 
 class Limits(Section):

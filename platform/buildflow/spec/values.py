@@ -23,6 +23,15 @@ _CRON: tuple[tuple[str, int, int, dict[str, int]], ...] = (
 """The five fields: name, lowest, highest, names. Source: https://man7.org/linux/man-pages/man5/crontab.5.html"""
 
 
+_NAMED_TIMES = {
+    **dict.fromkeys(("@yearly", "@annually"), "0 0 1 1 *"),
+    **dict.fromkeys(("@daily", "@midnight"), "0 0 * * *"),
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@hourly": "0 * * * *",
+}
+
+
 def refusal(code: str, message: str, hint: str, key: str = "") -> PydanticCustomError:
     """What a model's own check raises: a diagnostic of that code; at `key` of the mapping, else at the mapping."""
     words = message.replace("{", "{{").replace("}", "}}")
@@ -44,8 +53,11 @@ def parse_cron(text: Any) -> Any:
     if not isinstance(text, str):
         raise ValueError('expected a cron expression such as "0 6 * * mon-fri"')
     fields = text.split()
+    if text in _NAMED_TIMES:
+        raise ValueError(f'"{text}" is not understood; write "{_NAMED_TIMES[text]}"')
     if len(fields) != len(_CRON):
-        raise ValueError(f'"{text}" has {len(fields)} fields, not five: minute hour day month weekday')
+        number = f"{len(fields)} field{'' if len(fields) == 1 else 's'}"
+        raise ValueError(f'"{text}" has {number}, not five: minute hour day month weekday')
     for (name, low, high, names), field in zip(_CRON, fields, strict=True):
         for part in field.lower().split(","):
             _cron_part(part, name, low, high, names)

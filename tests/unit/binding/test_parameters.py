@@ -7,10 +7,12 @@ from buildflow.binding.parameters import (
     bind,
     check_element,
     check_factory,
+    check_query,
     check_route,
     element_parameter,
     path_parameters,
 )
+from buildflow.diagnostics import Severity
 from buildflow.ir.runtime import Injection
 from buildflow.ir.signature import UNKNOWN, Parameter, Place, Shape, Signature
 
@@ -122,7 +124,7 @@ def test_no_element_and_two_elements() -> None:
     "of",
     [
         *(UNKNOWN, named(EVENT), named("buildflow.types.gcp.GCSFileChangeEvent"), Shape(kind="mapping")),
-        *(Shape(kind="list", item=named(EVENT)), Shape(kind="list"), Shape(kind="bytes")),
+        *(Shape(kind="list", item=named(EVENT)), Shape(kind="list")),
         Shape(kind="named", name="buildflow.types.Message", item=named(EVENT)),
         Shape(kind="union", options=(named("app.Order"), named(EVENT))),
     ],
@@ -131,7 +133,9 @@ def test_elements_that_fit_their_source(of: Shape) -> None:
     assert check_element(parameter("event", of), EVENT, "uploads") == []
 
 
-@pytest.mark.parametrize("of", [named("app.Order"), Shape(kind="integer"), Shape(kind="list", item=named("app.Order"))])
+@pytest.mark.parametrize(
+    "of", [named("app.Order"), Shape(kind="integer"), Shape(kind="bytes"), Shape(kind="list", item=named("app.Order"))]
+)
 def test_elements_that_do_not(of: Shape) -> None:
     assert [p.code for p in check_element(parameter("event", of), EVENT, "uploads")] == ["BF214"]
     assert check_element(parameter("event", of), "", "jobs") == []
@@ -140,9 +144,34 @@ def test_elements_that_do_not(of: Shape) -> None:
 def test_factories() -> None:
     signature = function(parameter("weights"), parameter("size", required=False), parameter("images"))
     bound = bind(signature, NAMES, explicit={})
-    assert check_factory(signature, bound, ["weights"]) == []
-    assert {(p.code, p.below) for p in check_factory(signature, bound, ["wieghts"])} == {
+    assert check_factory(signature, bound, ["weights"], NAMES) == []
+    assert {(p.code, p.below) for p in check_factory(signature, bound, ["wieghts"], NAMES)} == {
         ("BF323", ("with", "wieghts")),  # and not that weights is missing: that is one mistake
     }
     anything = function(parameter("options", variadic=True))
-    assert check_factory(anything, bind(anything, NAMES, explicit={}), ["whatever"]) == []
+    assert check_factory(anything, bind(anything, NAMES, explicit={}), ["whatever"], NAMES) == []
+
+
+def test_a_factory_of_a_request_may_take_its_parts() -> None:
+    signature = function(parameter("request", named("starlette.requests.Request")), parameter("modle"))
+    bound = bind(signature, NAMES, explicit={})
+    assert {p.message.split('"')[1] for p in check_factory(signature, bound, [], NAMES)} == {"request", "modle"}
+    (misspelt,) = check_factory(signature, bound, [], NAMES, of_request=True)
+    assert (misspelt.code, misspelt.hint) == ("BF322", 'did you mean "model"?')
+
+
+def test_a_consumer_has_no_request() -> None:
+    signature = function(parameter("order"), parameter("request", named("starlette.requests.Request")))
+    element, problems = element_parameter(signature, bind(signature, NAMES, explicit={}))
+    assert element is not None
+    assert element.name == "order"
+    assert [p.code for p in problems] == ["BF304"]
+    assert "a consumer has no request" in problems[0].message
+
+
+def test_a_name_that_is_all_but_a_key_is_warned_of() -> None:
+    signature = function(parameter("modle"), parameter("limit"), parameter("moedl", Shape(kind="string")))
+    bound = bind(signature, NAMES, explicit={})
+    (warning,) = check_query(bound, NAMES, "/")
+    assert (warning.code, warning.severity) == ("BF305", Severity.WARNING)
+    assert 'did you mean "model"?' in warning.hint

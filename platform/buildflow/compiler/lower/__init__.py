@@ -30,7 +30,11 @@ def lower(
     state.graph = graph.model_copy(update={"resources": resources})
     dependencies = lower_dependencies(state)
     routes = [r for key, route in declaration.routes.items() if (r := lower_route(key, route, state))]
-    consumers = [c for key, consumer in declaration.consumers.items() if (c := lower_consumer(key, consumer, state))]
+    consumers = [
+        c
+        for key, consumer in declaration.consumers.items()
+        if (c := lower_consumer(key, consumer, dependencies, state))
+    ]
     for resource in state.graph.resources:
         state.used.update(resource.references.values())
     broken = {key for section, key in declaration.broken if section in ("consumers", "routes", "dependencies")}
@@ -49,7 +53,7 @@ def lower(
         settings=_settings(declaration),
         resources=state.graph.resources,
         dependencies=tuple(dependencies),
-        services=tuple(lower_service(key, service) for key, service in declaration.services.items()),
+        services=tuple(lower_service(key, service, state) for key, service in declaration.services.items()),
         routes=tuple(routes),
         mounts=tuple(lower_mounts(state)),
         consumers=tuple(consumers),

@@ -18,7 +18,9 @@ from buildflow.spec.project import Consumer, Replicas, SinkChoice
 DEAD_LETTER = "buildflow.types:DeadLetter"
 
 
-def lower_consumer(key: str, consumer: Consumer, state: Lowering) -> ConsumerPlan | None:
+def lower_consumer(
+    key: str, consumer: Consumer, dependencies: list[DependencyPlan], state: Lowering
+) -> ConsumerPlan | None:
     place = ("consumers", key, "handler")
     state.used.update(k for k in (consumer.source, consumer.dead_letter, *(s.to for s in consumer.sinks)) if k)
     signature = state.signature(consumer.handler, *place)
@@ -26,7 +28,8 @@ def lower_consumer(key: str, consumer: Consumer, state: Lowering) -> ConsumerPla
         return None
     bound = bind(signature, state.names, explicit=consumer.inject)
     state.use(bound)
-    element, problems = element_parameter(signature, bound)
+    element, problems = element_parameter(signature, bound, state.names)
+    problems += _without_request(closure([handler_plan(signature, bound)], dependencies), state)
     state.unfit([*bound.problems, *problems], *place, about=f"{consumer.handler}: ")
     source = state.declaration.primitives.get(consumer.source)
     carried = source[0].element if source else ""
@@ -56,6 +59,18 @@ def lower_consumer(key: str, consumer: Consumer, state: Lowering) -> ConsumerPla
         dead_letter=consumer.dead_letter,
         timeout=consumer.timeout,
     )
+
+
+def _without_request(needed: tuple[str, ...], state: Lowering) -> list[Unfit]:
+    """A consumer has no request: dependencies that read one cannot be built for it."""
+    return [
+        Unfit(
+            "BF304", f'it needs "{key}", which reads {state.of_request[key]} from a request: a consumer has none', hint
+        )
+        for key in needed
+        if key in state.of_request
+        for hint in ("take it out of the consumer, or give its parameter a default",)
+    ]
 
 
 def _check_element(key: str, consumer: Consumer, element: Parameter, carried: str, state: Lowering) -> None:

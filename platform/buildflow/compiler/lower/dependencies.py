@@ -31,6 +31,8 @@ def lower_dependencies(state: Lowering) -> list[DependencyPlan]:
 def _built_in(key: str, dependency: BuiltIn, state: Lowering) -> DependencyPlan:
     """One of the platform's own: its fields are its factory's parameters."""
     named = {name: getattr(dependency, name) for name in dependency.references}
+    if dependency.of_request:
+        state.of_request[key] = dependency.of_request
     state.used.update(named.values())
     inject = tuple(Injection(parameter=name, kind="primitive", key=target) for name, target in named.items())
     scope: Scope = "replica" if dependency.scope == "replica" else "request"
@@ -61,7 +63,11 @@ def _dependency(key: str, dependency: Dependency | BuiltIn, state: Lowering) -> 
     )
     bound = bind(signature, own, explicit={})
     state.use(bound)
-    problems = [*bound.problems, *check_factory(signature, bound, given)]
+    short = dependency.scope in ("request", "process", "none")
+    problems = [*bound.problems, *check_factory(signature, bound, given, own, of_request=short)]
+    asking = [p for p in bound.rest if short and p.required and p.name not in given]
+    if asking:
+        state.of_request[key] = f'its parameter "{asking[0].name}"'
     if any(p.name == key and p.required for p in bound.rest) and key not in given:
         problems = [p for p in problems if f'"{key}"' not in p.message]
         hint = "give it below `with:`, or rename the parameter"

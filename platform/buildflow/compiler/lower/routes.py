@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from buildflow.binding.columns import Unfit
-from buildflow.binding.parameters import bind, check_route, path_parameters
+from buildflow.binding.parameters import bind, check_query, check_route, path_parameters
 from buildflow.compiler.lower.rows import check_sink
 from buildflow.compiler.lower.state import Lowering, handler_plan
 from buildflow.compiler.references import NO_AUTH
@@ -12,7 +12,10 @@ from buildflow.ir.runtime import CorsPlan, MiddlewarePlan, MountPlan, RoutePlan,
 from buildflow.spec.project import Route, Service
 
 
-def lower_service(key: str, service: Service) -> ServicePlan:
+def lower_service(key: str, service: Service, state: Lowering) -> ServicePlan:
+    for number, middleware in enumerate(service.middleware):
+        if problem := state.sources.names(middleware.class_):
+            state.unfit([problem], "services", key, "middleware", number, "class", about="")
     return ServicePlan(
         key=key,
         middleware=tuple(MiddlewarePlan(middleware=m.class_, arguments=m.with_) for m in service.middleware),
@@ -26,7 +29,9 @@ def lower_service(key: str, service: Service) -> ServicePlan:
 def lower_mounts(state: Lowering) -> Iterable[MountPlan]:
     for path, folder in state.declaration.mounts.items():
         if not (state.sources.root / folder).is_dir():
-            problem = Unfit("BF204", f'there is no folder "{folder}"', "it starts at the folder of this file")
+            is_file = (state.sources.root / folder).is_file()
+            message = f'"{folder}" is a file' if is_file else f'there is no folder "{folder}"'
+            problem = Unfit("BF204", message, "name its folder" if is_file else "it starts at the folder of this file")
             state.unfit([problem], "mounts", path, about="")
         yield MountPlan(path=path, folder=folder)
 
@@ -44,7 +49,11 @@ def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
     path = full_path(state.declaration, route, path)
     bound = bind(signature, state.names, explicit=route.inject, path=path_parameters(path), made=state.made)
     state.use(bound)
-    state.unfit([*bound.problems, *check_route(signature, bound, path)], *place, about=f"{route.handler}: ")
+    state.unfit(
+        [*bound.problems, *check_route(signature, bound, path), *check_query(bound, state.names, path)],
+        *place,
+        about=f"{route.handler}: ",
+    )
     if route.sink:
         check_sink(signature.returns, route.sink, route.handler, place, state)
     return RoutePlan(

@@ -6,11 +6,11 @@ from buildflow.binding.columns import Unfit, check_rows, columns_of, inline_colu
 from buildflow.binding.messages import check_given
 from buildflow.compiler.lower.state import Lowering
 from buildflow.compiler.references import provider_of
-from buildflow.diagnostics import Related
+from buildflow.diagnostics import Related, misspelt
 from buildflow.ir.column_types import Store, refuses, same_but_for_case
 from buildflow.ir.columns import Column
 from buildflow.ir.signature import Shape
-from buildflow.primitives.base import ColumnsReference
+from buildflow.primitives.base import ColumnNames, ColumnsReference, Spec
 
 
 def primitive_columns(key: str, state: Lowering) -> tuple[Column, ...]:
@@ -19,8 +19,22 @@ def primitive_columns(key: str, state: Lowering) -> tuple[Column, ...]:
     for name, info in type(spec).model_fields.items():
         if any(isinstance(m, ColumnsReference) for m in info.metadata):
             store = primitive.stores.get(provider_of(spec, state.declaration))
-            return _columns(getattr(spec, name), ("primitives", key, name), store, state)
+            columns = _columns(getattr(spec, name), ("primitives", key, name), store, state)
+            _named_columns(key, spec, columns, state)
+            return columns
     return ()
+
+
+def _named_columns(key: str, spec: Spec, columns: tuple[Column, ...], state: Lowering) -> None:
+    """Fields that list columns name some that there are."""
+    known = [column.name for column in columns]
+    for name, info in type(spec).model_fields.items():
+        if known and any(isinstance(m, ColumnNames) for m in info.metadata):
+            for number, column in enumerate(getattr(spec, name)):
+                if column not in known:
+                    span = state.declaration.span("primitives", key, name, number)
+                    message = f'"{key}" has no column "{column}"'
+                    state.found.append(misspelt("BF226", message, span, column, known))
 
 
 def _columns(

@@ -10,13 +10,13 @@ from buildflow.binding.columns import Unfit
 from buildflow.binding.parameters import Bound, Names
 from buildflow.compiler.source import Problem, Sources
 from buildflow.compiler.validate import Declaration
-from buildflow.diagnostics import Diagnostic, Related, Replacement, Span
+from buildflow.diagnostics import Diagnostic, Related, Replacement, Severity, Span
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import ResourceGraph
 from buildflow.ir.runtime import HandlerPlan
 from buildflow.ir.signature import UNKNOWN, Shape, Signature
 from buildflow.primitives.base import MessageReference, Reference
-from buildflow.spec.project import HANDLER, Dependency
+from buildflow.spec.project import HANDLER, BuiltIn, Dependency
 
 
 @dataclass
@@ -27,6 +27,8 @@ class Lowering:
     found: list[Diagnostic] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     columns: dict[str, tuple[Column, ...]] = field(default_factory=dict)
+    of_request: dict[str, str] = field(default_factory=dict)
+    """Dependencies that read the request, and what of it, in words."""
     takes_letters: dict[str, bool] = field(default_factory=dict)
     messages: dict[str, tuple[Shape, Span] | None] = field(default_factory=dict)
 
@@ -49,7 +51,9 @@ class Lowering:
             related = (*code, *also)
             if problem.code == "BF308" and problem.place:  # the mistake is there, however many lines name the file
                 message, span, related = problem.message, problem.place.span(), (Related("it is named here", span),)
-            self.found.append(Diagnostic(problem.code, message, span, problem.hint, related, fix=_fix(problem, span)))
+            severity = problem.severity if isinstance(problem, Unfit) else Severity.ERROR
+            fix = _fix(problem, span)
+            self.found.append(Diagnostic(problem.code, message, span, problem.hint, related, severity, fix))
 
     def _span(self, problem: Unfit | Problem, path: tuple[Any, ...]) -> Span:
         below = problem.below if isinstance(problem, Unfit) else ()
@@ -70,13 +74,15 @@ class Lowering:
                 return self.message(getattr(spec, name))
             if any(isinstance(m, MessageReference) for m in info.metadata) and getattr(spec, name) is not None:
                 place = ("primitives", key, name)
-                shape = self.row_type(getattr(spec, name), place)
+                shape = self.row_type(getattr(spec, name), place, "type of messages")
                 return (shape, self.declaration.span(*place)) if shape else None
         return None
 
     def made(self, key: str) -> Shape:
         """What a dependency's factory gives, as far as that is known."""
         dependency = self.declaration.dependencies.get(key)
+        if isinstance(dependency, BuiltIn) and dependency.gives_text:
+            return Shape(kind="string", text="str")
         if not isinstance(dependency, Dependency):
             return UNKNOWN
         signature = self.sources.signature(dependency.factory)
@@ -89,12 +95,10 @@ class Lowering:
             return None
         return signature
 
-    def row_type(self, declared: str, path: tuple[Any, ...]) -> Shape | None:
+    def row_type(self, declared: str, path: tuple[Any, ...], what: str = "row type") -> Shape | None:
         """The type that `module:Class` names; None after a mistake."""
         if not re.fullmatch(HANDLER, declared):
-            self.unfit(
-                [Unfit("BF301", f'"{declared}" is no row type', "write `package.module:Class`")], *path, about=""
-            )
+            self.unfit([Unfit("BF301", f'"{declared}" is no {what}', "write `package.module:Class`")], *path, about="")
             return None
         shape = self.sources.shape(declared)
         if isinstance(shape, Problem):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from buildflow.primitives.base import ColumnsReference, Options, Primitive, Reference, Role, Spec
+from buildflow.primitives.base import ColumnNames, ColumnsReference, Options, Primitive, Reference, Role, Spec
 from buildflow.providers.names import CLOUD_SQL_INSTANCE, RDS_INSTANCE
 from buildflow.spec.units import Size
 from buildflow.spec.values import Secret, refusal
@@ -55,7 +55,7 @@ class DatabaseSpec(Spec):
         description="As a sink: the table's columns, as a row type `module:Class` or a mapping of column to type.",
         examples=["app.schemas:Order"],
     )
-    upsert: list[str] = Field(
+    upsert: Annotated[list[str], ColumnNames()] = Field(
         default_factory=list, description="As a sink: the columns by which a row replaces an older one."
     )
     aws: AwsOptions = Field(default=AwsOptions(), description="Fields of AWS.")
@@ -67,6 +67,9 @@ class DatabaseSpec(Spec):
             missing = "table" if self.table is None else "columns"
             raise refusal("BF202", f"`{missing}` is missing", "as a sink, a database has both `table` and `columns`")
         return self
+
+    def no_sink(self) -> str:
+        return "" if self.table else "it has no `table` and no `columns` for what a consumer writes"
 
 
 PRIMITIVE = Primitive(

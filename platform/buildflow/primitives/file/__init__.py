@@ -43,6 +43,9 @@ class FileSpec(Spec):
             raise refusal("BF202", "`columns` is missing", "Parquet needs them: a row type, or a mapping of columns")
         return self
 
+    def lacks_on(self, provider: str) -> str:
+        return "bucket" if provider != "local" and self.bucket is None else ""
+
 
 PRIMITIVE = Primitive(
     type="file",

@@ -1,0 +1,4 @@
+from buildflow.requests import WebSocket
+
+
+async def chat(websocket: WebSocket): ...

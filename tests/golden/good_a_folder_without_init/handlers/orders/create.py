@@ -1,0 +1,4 @@
+from handlers.orders.models import Order
+
+
+def create(order: Order) -> Order: ...

@@ -1,0 +1,7 @@
+"""Handlers of the site."""
+
+from __future__ import annotations
+
+
+def index() -> str:
+    return "hello"

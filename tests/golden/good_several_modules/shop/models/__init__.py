@@ -1,0 +1,4 @@
+from . import orders
+from .orders import Order
+
+Receipt = orders.Receipt
