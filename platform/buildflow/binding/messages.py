@@ -67,7 +67,7 @@ def _differences(shape: Shape, message: Shape) -> Iterator[str]:
             continue
         mine, theirs = field.shape, carried[name].shape
         if KINDS.get(mine.kind) and KINDS.get(theirs.kind) and mine.kind != theirs.kind:
-            yield f'"{name}" is {mine.text} there and {theirs.text} here'
+            yield f'"{name}" is {mine.text} in {shape.text} and {theirs.text} in {message.text}'
 
 
 def fields_of(shape: Shape) -> Iterable[str] | None:

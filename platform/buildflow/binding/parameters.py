@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from buildflow.binding.columns import Unfit
 from buildflow.diagnostics import Severity, closest, did_you_mean
@@ -20,7 +21,7 @@ class Names:
     broken: Collection[str] = ()
     """Keys whose declaration has a mistake of its own; nothing is said about them."""
 
-    @property
+    @cached_property
     def all(self) -> set[str]:
         return {*self.dependencies, *self.handles, *self.broken}
 
@@ -185,7 +186,7 @@ def check_route(signature: Signature, bound: Bound, path: str) -> list[Unfit]:
 
 def _rename(name: str, names: Collection[str]) -> str:
     near = closest(name, names)
-    return f'rename its parameter "{near}", or write {{{near}}} into the path' if near else f"add a parameter {name}"
+    return f'did you mean "{near}"? rename one of the two' if near else f"add a parameter {name}"
 
 
 def element_parameter(
@@ -296,17 +297,20 @@ def _fill(name: str, names: Names) -> str:
 
 
 def check_query(bound: Bound, names: Names, path: str) -> list[Unfit]:
-    """A route's parameter that is all but a dependency's or primitive's key, and would be read from the query."""
+    """A route's parameter that is all but a dependency's key, and would be read from the query."""
     in_path = path_parameters(path)
-    usable = {*names.dependencies, *(key for key, handle in names.handles.items() if handle)}
     return [
         Unfit(
             "BF305",
-            f'parameter "{p.name}" is read from the query; its name is all but that of "{near}"',
+            f'parameter "{p.name}" is read from the query; its name is all but that of the dependency "{near}"',
             f'did you mean "{near}"? else annotate it',
             p.place,
             severity=Severity.WARNING,
         )
         for p in bound.rest
-        if p.required and not p.annotated and p.name not in in_path and (near := closest(p.name, usable))
+        if p.required
+        and not p.annotated
+        and p.name not in in_path
+        and (near := closest(p.name, names.dependencies))
+        and p.name.rstrip("s") != near.rstrip("s")
     ]

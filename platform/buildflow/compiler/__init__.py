@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from buildflow.compiler.canonical import canonicalize, effective, stack_names
+from buildflow.compiler.canonical import canonicalize, stack_names
 from buildflow.compiler.lower import lower
+from buildflow.compiler.overlays import blocks, check_overlays, effective, has_overlay, without_overlays
 from buildflow.compiler.resolve import resolve
 from buildflow.compiler.secrets import check_secrets
 from buildflow.compiler.source import Sources, shown_path
@@ -120,6 +121,8 @@ def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str |
     if stopped:
         return Compilation(parsed, base, selected, *_empty(root, selected), tuple(in_file_order(found)))
     found += _unknown_variables(root, given)
+    overlaid = check_overlays(root)
+    found += [*overlaid, *_base(root, selected, given)]
     sources = Sources(base)
     for other in names:
         if other != selected:
@@ -127,6 +130,8 @@ def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str |
             found += whole
     declaration, graph, plan, more = _whole(root, selected, sources, given)
     found += more
+    at_an_overlay = {d.span for d in overlaid}
+    found = [d for d in found if d.span not in at_an_overlay or d in overlaid]
     wrong = {d.span for d in found if d.severity is Severity.ERROR}
     found = [
         d for d in found if d.code not in ("BF109", "BF124") or d.severity is Severity.ERROR or d.span not in wrong
@@ -134,6 +139,15 @@ def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str |
     if errors_in(found):
         found = [d for d in found if d.code != "BF219"]  # what seems unused may be used where the mistake is
     return Compilation(parsed, base, selected, declaration, graph, plan, tuple(in_file_order(_first_only(found))))
+
+
+def _base(root: document.Mapping, selected: str, given: _Given) -> list[Diagnostic]:
+    """What every stack lays something over, as it is written; what it lacks, overlays may give it."""
+    if not all(has_overlay(block) for _, block in blocks(root)):
+        return []
+    whole, _ = _effective(without_overlays(root), selected, given, lenient=True)
+    _, invalid = validate(whole, selected, lenient=True)
+    return [d for d in invalid if d.code in _OF_ONE_VALUE]
 
 
 def _empty(root: document.Mapping, stack: str) -> tuple[Declaration, ResourceGraph, RuntimePlan]:

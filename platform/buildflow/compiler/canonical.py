@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from buildflow.diagnostics import Diagnostic, Span, misspelt
-from buildflow.spec.document import Mapping, Node, Pair, Scalar, Sequence, with_values
+from buildflow.spec.document import Mapping, Pair, Scalar, Sequence
 from buildflow.spec.project import OVERLAYS, Stack
 
 FORMAT = 1
@@ -155,45 +155,6 @@ def _long_routes(parent: Mapping, found: list[Diagnostic]) -> Mapping:
             continue
         pairs[long] = Pair(pair.key, value)
     return parent.with_value("routes", Mapping(pairs, routes.span))
-
-
-def effective(root: Mapping, stack: str) -> Mapping:
-    """The document of one stack: the base with that stack's overlay, and `stacks` reduced to its settings."""
-    stacks = root.get("stacks")
-    block = stacks.get(stack) if isinstance(stacks, Mapping) else None
-    if not isinstance(stacks, Mapping) or not isinstance(block, Mapping):
-        return root
-    result = root
-    for section in OVERLAYS:
-        over = block.get(section)
-        if over is not None:
-            base = result.get(section)
-            result = result.with_value(section, overlay(base, over) if base else _drop_nulls(over))
-    settings = block.without(*OVERLAYS)
-    kept = Mapping({**stacks.pairs, stack: Pair(stacks.pairs[stack].key, settings)}, stacks.span)
-    return result.with_value("stacks", kept)
-
-
-def overlay(base: Node, over: Node) -> Node:
-    """Mappings merge, lists and values replace, `null` removes."""
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return _drop_nulls(over)
-    pairs = dict(base.pairs)
-    for key, pair in over.pairs.items():
-        if isinstance(pair.value, Scalar) and pair.value.value is None:
-            pairs.pop(key, None)
-        elif key in pairs and isinstance(pairs[key].value, Mapping) and isinstance(pair.value, Mapping):
-            pairs[key] = Pair(pairs[key].key, overlay(pairs[key].value, pair.value))
-        else:
-            pairs[key] = Pair(pair.key, _drop_nulls(pair.value))
-    return Mapping(pairs, base.span)
-
-
-def _drop_nulls(node: Node) -> Node:
-    if not isinstance(node, Mapping):
-        return node
-    empty = [k for k, pair in node.pairs.items() if isinstance(pair.value, Scalar) and pair.value.value is None]
-    return with_values(node.without(*empty) if empty else node, _drop_nulls)
 
 
 def stack_names(root: Mapping) -> dict[str, Span]:

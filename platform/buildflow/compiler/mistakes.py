@@ -101,12 +101,14 @@ def _refused(detail: Any, node: Mapping, path: Path, root: Mapping) -> Diagnosti
     """What a model's own check refused: see `buildflow.spec.values.refusal`."""
     loc, context = detail["loc"], detail["ctx"]
     span = key_span(node, (*loc, context["key"])) if context["key"] else key_span(root, (*path, *loc))
-    return Diagnostic(context["code"], f"{detail['msg']}{_inside(path, (*loc, ''))}", span, context["hint"])
+    owner = _inside(path, (*loc, "")).removeprefix(" in ")
+    return Diagnostic(context["code"], f"{owner}: {detail['msg']}", span, context["hint"])
 
 
 def _unknown_key(loc: Path, model: type[BaseModel], node: Mapping, path: Path) -> Diagnostic:
     name = str(loc[-1])
     keys = stack_keys() if model is project.Stack and len(loc) == 1 else known_keys(model, loc[:-1])
+    keys |= {"app", "pulumi_config"} if model is project.Project and len(loc) == 1 else set()
     span, message = key_span(node, loc), f'unknown key "{name}"{_inside(path, loc)}'
     below = [p for p in project.PROVIDERS if name in known_keys(model, (*loc[:-1], p))]
     if below and "managed" in keys:
@@ -188,6 +190,9 @@ def shown(node: Node) -> str:
 def wrong_type(name: str, node: Node, wanted: str, span: Span, otherwise: str = "") -> Diagnostic:
     """A value of another type than `wanted` ("a list"), with what to write instead."""
     message = f"{name} has to be {wanted}, this is {shown(node)}"
+    text = str(plain(node)) if isinstance(node, Scalar) else ""
+    if wanted == "true or false" and text.lower() not in _YES and closest(text, ("true", "false")):
+        return misspelt("BF203", message, span, text, ("true", "false"))
     return Diagnostic("BF203", message, span, _cure(node, wanted) or otherwise)
 
 
@@ -199,27 +204,33 @@ _YES = {
 
 
 def _as_field(node: Node, model: type[BaseModel]) -> str:
-    """A text where a mapping belongs is often the value of its first required field."""
-    if not isinstance(node, Scalar) or not isinstance(node.value, str) or "\n" in node.value:
+    """A value where a mapping belongs is often that of the mapping's first required field."""
+    if not isinstance(node, Scalar) or node.value is None or "\n" in str(node.value):
         return ""
-    needed = [f.alias or name for name, f in model.model_fields.items() if f.is_required()]
-    name = "handler" if "handler" in needed and ":" in node.value else (needed or list(model.model_fields))[0]
-    return f"write `{name}: {node.value}` below it"
+    names = {f.alias or name: f for name, f in model.model_fields.items()}
+    needed = [name for name, f in names.items() if f.is_required()] or list(names)[:1]
+    text, handlers = str(plain(node)), [name for name in ("handler", "factory", "class") if name in needed]
+    if isinstance(node.value, bool):
+        return f"write `{needed[0]}: ...` below it"
+    if re.fullmatch(project.HANDLER, text):
+        return f"write `{handlers[0]}: {text}` below it" if handlers else ""
+    if "provider" in needed:
+        return f"write `provider: {text if text in project.PROVIDERS else 'local'}` below it"
+    return f"write `{needed[0]}: {shown(node) if not isinstance(node.value, str) else text}` below it"
 
 
 def _cure(node: Node, wanted: str) -> str:
     """What the user probably meant to write; empty when that cannot be told."""
     if isinstance(node, document.Sequence):
-        return "write `key: value` lines, without the `-`" if wanted == "a mapping" else ""
+        return _cure_of_list(node, wanted)
     if isinstance(node, Mapping):
-        kind = node.get("type")
-        return f"write the type alone: `{kind.value}`" if wanted == "text" and isinstance(kind, Scalar) else ""
+        return _cure_of_mapping(node, wanted)
     if node.value is None:
         return ""
     text = str(plain(node))
     if wanted == "true or false":
         return _YES.get(text.lower(), "")
-    if "mapping" in wanted and re.match(r"[A-Za-z_][\w-]*:\S", text):
+    if "mapping" in wanted and re.match(r"[A-Za-z_][\w-]*:\S", text) and not re.fullmatch(project.HANDLER, text):
         return f"write `{text.replace(':', ': ', 1)}`, with a space behind the colon"
     if "list" in wanted and re.match(r"-\w", text):
         return f"write `- {text.split()[0][1:]}`, with a space behind each `-`"
@@ -228,8 +239,27 @@ def _cure(node: Node, wanted: str) -> str:
         return f"write `[{text if simple else json.dumps(text)}]`, a list of one"
     if wanted == "text" and not isinstance(node.value, str):
         return f'put quotes around it: "{shown(node)}"'
-    if "number" in wanted and isinstance(scalar_value(text), int | float):
-        return f"write {text}, without quotes"
+    if "number" in wanted and isinstance(number := scalar_value(text), int | float):
+        return f"write {text}, without quotes" if isinstance(number, int) else f"write {number:.0f}, a whole number"
+    return ""
+
+
+def _cure_of_list(node: document.Sequence, wanted: str) -> str:
+    in_brackets = not node.items or node.items[0].span.column - node.span.column == 1
+    if wanted == "a mapping":
+        return "write `{key: value}`" if in_brackets else "write `key: value` lines, without the `-`"
+    one = plain(node.items[0]) if len(node.items) == 1 else None
+    return f"write {one}, without the list" if wanted == "text" and isinstance(one, str) else ""
+
+
+def _cure_of_mapping(node: Mapping, wanted: str) -> str:
+    kind, keys = node.get("type"), list(node.pairs)
+    if wanted == "text" and isinstance(kind, Scalar):
+        return f"write the type alone: `{kind.value}`"
+    if wanted == "text" and len(keys) == 1 and isinstance(value := node.pairs[keys[0]].value, Scalar):
+        return f"write the value alone: `{value.value}`"
+    if "list" in wanted and keys:
+        return f"write `- {keys[0]}: ...`, an item of a list"
     return ""
 
 
@@ -256,6 +286,8 @@ def _pattern(detail: Any, node: Node) -> tuple[str, str]:
         project.HANDLER: ("is no handler", "write `package.module:function`"),
         project.IDENTIFIER: ("is no name", "letters, digits and _, no digit first"),
         project.PREFIX: ("is no prefix", "begin it with / and end it with none, such as /api; no parameters"),
+        r"^\d{12}$": ("is no account id", "twelve digits, in quotes"),
+        r"^[a-z_][a-z0-9_]*$": ("is no name of a table", "lower-case letters, digits and _, no digit first"),
         URL: ("is no URL", "such as redis://host:6379/0 or file://folder"),
     }
     words, hint = hints.get(detail["ctx"]["pattern"], ("has the wrong form", ""))

@@ -9,13 +9,13 @@ from buildflow.compiler.ordering import in_order
 from buildflow.compiler.references import Resolution, check_auth, check_role, provider_of, refer
 from buildflow.compiler.routing import check_mounts, check_routes
 from buildflow.compiler.validate import Declaration
-from buildflow.diagnostics import Diagnostic, Related, Severity, did_you_mean, misspelt
+from buildflow.diagnostics import Diagnostic, Related, Severity, Span, did_you_mean, misspelt
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Reference, Role, Spec, name_rule
 from buildflow.primitives.registry import driver, providers_of
 from buildflow.providers.base import LocalPlace
 from buildflow.spec.document import Scalar, walk
-from buildflow.spec.interpolation import references
+from buildflow.spec.interpolation import places
 from buildflow.spec.project import IDENTIFIER, PROJECT_NAME, PROVIDERS, STACK_NAME, BuiltIn, Consumer
 
 
@@ -220,23 +220,27 @@ def _feeds_itself(target: str, place: tuple[Any, ...], key: str, source: str, st
 
 def _outputs(state: Resolution) -> None:
     """Every `${primitives.key.output}` names a primitive and one of its outputs."""
-    for path, node in walk(state.declaration.root.without("stacks")):
-        for root, rest in references(str(node.value)) if isinstance(node, Scalar) and node.unknown else ():
-            if root == "primitives" and isinstance(node, Scalar):
-                _output(rest, path, node, state)
+    for _, node in walk(state.declaration.root.without("stacks")):
+        for root, rest, place in places(node) if isinstance(node, Scalar) and node.unknown else ():
+            if root == "primitives":
+                _output(rest, place, state)
 
 
-def _output(rest: str, path: tuple[Any, ...], node: Scalar, state: Resolution) -> None:
+def _output(rest: str, place: Span, state: Resolution) -> None:
     key, _, output = rest.partition(".")
-    if not refer(key, path, state):
+    primitives = state.declaration.primitives
+    if key not in primitives:
+        if ("primitives", key) not in state.declaration.broken:
+            message = f'there is no primitive "{key}"'
+            state.found.append(misspelt("BF210", message, place, key, primitives, "declare it below `primitives:`"))
         return
-    primitive, spec = state.declaration.primitives[key]
+    primitive, spec = primitives[key]
     provider = provider_of(spec, state.declaration)
     known = getattr(driver(primitive.type, provider), "outputs", ()) if provider in providers_of(primitive.type) else ()
     if not output and known:
         message = f"`${{primitives.{key}}}` names no output"
         hint = f"write ${{primitives.{key}.{known[0]}}}; its outputs: {', '.join(known)}"
-        state.found.append(Diagnostic("BF123", message, node.span, hint))
+        state.found.append(Diagnostic("BF123", message, place, hint))
     elif known and output not in known:
         message = f'a {primitive.type} has no output "{output}"'
-        state.found.append(misspelt("BF123", message, node.span, output, known))
+        state.found.append(misspelt("BF123", message, place, output, known))

@@ -7,21 +7,14 @@ from buildflow.diagnostics import closest
 from buildflow.spec.project import METHODS, ROUTE
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::(str|int|float|path|uuid))?\}")
-_OTHER_METHODS = {
-    "WEBSOCKET": "WS",
-    "SOCKET": "WS",
-    "UPDATE": "PUT",
-    "CREATE": "POST",
-    "FETCH": "GET",
-    "REMOVE": "DELETE",
-}
+_KINDS_OF_PARAMETERS = ("str", "int", "float", "path", "uuid")
 
 
-def malformed_route(key: str) -> tuple[str, str] | None:
-    """Why a key of `routes` cannot be served, and a hint."""
+def malformed_route(key: str, written: str) -> tuple[str, str] | None:
+    """Why a key of `routes` cannot be served, and a hint; `written` is the key in the letter case of the file."""
     method, _, path = key.partition(" ")
     if method not in METHODS:
-        return "it begins with no method", _method_hint(key)
+        return "it begins with no method", _method_hint(written)
     if re.search(r"[?#]", path):
         part = re.split(r"[?#]", path)[0]
         return "a path holds no `?` and no `#`", f"write `{method} {part}`: parameters of the query are the function's"
@@ -31,10 +24,16 @@ def malformed_route(key: str) -> tuple[str, str] | None:
         return "a parameter of its path is malformed", f"write `{_in_our_style(path)}`"
     names = [match[1] for match in _PARAMETER.finditer(path)]
     if set("{}") & set(_PARAMETER.sub("", path)):
-        return "a parameter of its path is malformed", "write `{name}` or `{name:int}`; kinds: str int float path uuid"
+        return "a parameter of its path is malformed", _parameter_hint(path)
     if len(names) > len(set(names)):
         return "two parameters of its path have one name", "rename one"
     return None
+
+
+def _parameter_hint(path: str) -> str:
+    kind = re.search(r"\{\w+:(\w+)\}", path)
+    near = closest(kind[1], _KINDS_OF_PARAMETERS) if kind and kind[1] not in _KINDS_OF_PARAMETERS else None
+    return f'did you mean "{near}"?' if near else "write `{name}` or `{name:int}`; kinds: str int float path uuid"
 
 
 def _method_hint(key: str) -> str:
@@ -42,7 +41,7 @@ def _method_hint(key: str) -> str:
     if len(words) == 2 and words[1].upper() in METHODS:
         return f"write `{words[1].upper()} {words[0]}`"
     first = words[0].upper() if words else ""
-    near = _OTHER_METHODS.get(first) or (closest(first, METHODS) if first and not first.startswith("/") else None)
+    near = "WS" if first == "WEBSOCKET" else closest(first, METHODS) if first.isalpha() else None
     if near:
         return f'did you mean "{near}"?'
     return f"write METHOD /path; methods: {' '.join(METHODS)}"

@@ -26,7 +26,24 @@ def check_routes(state: Resolution) -> None:
             message = f'"{key}" and "{first}" answer the same requests'
             state.found.append(Diagnostic("BF218", message, span, "keep one of them", related))
         _reserved(path, span, state)
+        if method == "WS":
+            _websocket(key, route, state)
+        elif method == "GET" and path in _DOCUMENTATION:
+            hint = "choose another path"
+            message = f"the API's documentation is at {path}: this route is never reached"
+            state.found.append(Diagnostic("BF218", message, span, hint))
     _never_reached(answered, state)
+
+
+_DOCUMENTATION = ("/docs", "/redoc", "/openapi.json", "/docs/oauth2-redirect")
+"""FastAPI's own pages."""
+
+
+def _websocket(key: str, route: Route, state: Resolution) -> None:
+    for name in route.model_fields_set & {"sink", "status", "timeout", "run_in"}:
+        hint = "remove it: a handler of a websocket sends and receives by itself"
+        span = state.declaration.key_span("routes", key, name)
+        state.found.append(Diagnostic("BF204", f"a websocket has no `{name}`", span, hint))
 
 
 def full_path(declaration: Declaration, route: Route, path: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Diagnostic, Severity
 from buildflow.spec.document import Mapping, Node, Scalar, at, walk
-from buildflow.spec.interpolation import references
+from buildflow.spec.interpolation import places, references
 from buildflow.spec.values import is_secret
 
 _SOUNDS_SECRET = re.compile(
@@ -50,14 +51,22 @@ def _marked(declaration: Declaration) -> Iterator[tuple[tuple[Any, ...], Scalar]
 
 
 def _secret_fields(model: BaseModel, root: Node, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Scalar]]:
-    for name, info in type(model).model_fields.items():
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            yield from _secret_fields(value, root, (*path, name))
-        elif value is not None and is_secret(info.annotation):
-            node = at(root, (*path, name))
-            if isinstance(node, Scalar):
-                yield (*path, name), node
+    for below in _secret_paths(type(model)):
+        node = at(root, (*path, *below))
+        if isinstance(node, Scalar) and node.value is not None:
+            yield (*path, *below), node
+
+
+@cache
+def _secret_paths(model: type[BaseModel]) -> tuple[tuple[str, ...], ...]:
+    """Where a model of this type holds secrets."""
+    found: list[tuple[str, ...]] = []
+    for name, info in model.model_fields.items():
+        if is_secret(info.annotation):
+            found.append((name,))
+        elif isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            found += [(name, *rest) for rest in _secret_paths(info.annotation)]
+    return tuple(found)
 
 
 def _marked_in_clear(path: tuple[Any, ...], node: Scalar) -> Diagnostic | None:
@@ -116,8 +125,8 @@ def _resolved_later(path: tuple[Any, ...]) -> bool:
 
 
 def _unresolved(path: tuple[Any, ...], node: Scalar) -> Iterator[Diagnostic]:
-    for root, rest in references(str(node.value)):
-        if root in ("secret", "primitives") and path[0] != "variables":
+    for root, rest, place in places(node):
+        if root in ("secret", "primitives") and rest and path[0] != "variables":
             message = f"`${{{root}.{rest}}}` is not known here: `{path[-1]}` is needed before a process starts"
             hint = "such references belong below `with:`, or into a field that is a secret"
-            yield Diagnostic("BF125", message, node.span, hint)
+            yield Diagnostic("BF125", message, place, hint)

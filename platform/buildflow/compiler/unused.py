@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from buildflow.compiler.overlays import blocks
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Diagnostic, Severity
 from buildflow.spec.document import Mapping, Node, Scalar, walk
@@ -13,6 +14,8 @@ _VARIABLE = re.compile(r"\$\{\s*var\.([A-Za-z_]\w*)")
 def warn_unused(declaration: Declaration, used: set[str], written: Mapping) -> list[Diagnostic]:
     """A warning for every primitive, dependency, service and variable that nothing names. `used` are the keys of
     primitives and dependencies that something names; `written` is the file before any `${...}` was put in."""
+    elsewhere, anything = _used_elsewhere(written, declaration.stack_name)
+    used = used | elsewhere | ({*declaration.primitives, *declaration.dependencies} if anything else set())
     found = [
         _unused(declaration, f"the {primitive.type}", "primitives", key, _IN_HANDLERS)
         for key, (primitive, _) in declaration.primitives.items()
@@ -23,7 +26,7 @@ def warn_unused(declaration: Declaration, used: set[str], written: Mapping) -> l
         for key in declaration.dependencies
         if key not in used
     ]
-    services = {route.service for route in declaration.routes.values()}
+    services = {route.service for route in declaration.routes.values()} | elsewhere
     found += [
         _unused(declaration, "the service", "services", key, "remove it, or name it in a route: `service: ...`")
         for key in declaration.services
@@ -37,6 +40,18 @@ def warn_unused(declaration: Declaration, used: set[str], written: Mapping) -> l
         if key not in named
     ]
     return found
+
+
+def _used_elsewhere(written: Mapping, selected: str) -> tuple[set[str], bool]:
+    """The texts of the other stacks' overlays, and whether these bring handlers, which may name anything."""
+    texts: set[str] = set()
+    handlers = False
+    for name, block in blocks(written):
+        for path, node in walk(block) if name != selected else ():
+            if isinstance(node, Scalar) and isinstance(node.value, str):
+                texts |= {node.value, *re.findall(r"\$\{primitives\.(\w+)", node.value)}
+                handlers = handlers or path[-1:] in (("handler",), ("factory",))
+    return texts, handlers
 
 
 _IN_HANDLERS = "remove it, or name it in a consumer, a route's handler or a dependency"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from buildflow.compiler.mistakes import known_keys, validate_model, wrong_type
+from buildflow.compiler.mistakes import known_keys, shown, validate_model, wrong_type
 from buildflow.compiler.route_paths import malformed_route
 from buildflow.diagnostics import Diagnostic, Span, closest, did_you_mean, misspelt
 from buildflow.primitives.base import Primitive, Spec
@@ -80,8 +80,13 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
 
 def _top(root: Mapping, found: list[Diagnostic]) -> project.Project | None:
     """The root's own keys, the sections set aside."""
-    shallow = root.without(*project.SECTIONS, "primitives")
+    empty = [key for key, pair in root.pairs.items() if isinstance(pair.value, Scalar) and pair.value.value is None]
+    shallow = root.without(*project.SECTIONS, "primitives", *(key for key in empty if key in _MAY_BE_EMPTY))
     return validate_model(project.Project, shallow, (), found, root=shallow)
+
+
+_MAY_BE_EMPTY = ("variables", "options", "mounts")
+"""Sections that may hold nothing, all their lines commented out."""
 
 
 def _entries(
@@ -113,9 +118,15 @@ def _entries(
 
 def _dependency_model(pair: document.Pair, found: list[Diagnostic]) -> type[BaseModel] | None:
     """A dependency with a `type` is one of the platform's own; the others have a factory."""
-    node = pair.value.get("type") if isinstance(pair.value, Mapping) else None
+    body = pair.value if isinstance(pair.value, Mapping) else Mapping({}, pair.value.span)
+    node = body.get("type")
     if node is None:
-        return project.Dependency
+        near = closest("type", body.pairs.keys() - {"scope", "with"}) if "factory" not in body.pairs else None
+        if near is None:
+            return project.Dependency
+        message = f'unknown key "{near}" in dependency "{pair.key.value}"'
+        found.append(misspelt("BF201", message, body.pairs[near].key.span, near, ["type"]))
+        return None
     if isinstance(node, Scalar) and node.value in project.BUILT_INS:
         return project.BUILT_INS[str(node.value)]
     name = plain(node)
@@ -156,6 +167,9 @@ def _primitives(
     return result
 
 
+_ANY_PRIMITIVE = set(Spec.model_fields) | set(project.PROVIDERS)
+
+
 def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool) -> Primitive | None:
     known = all_primitives()
     if not isinstance(pair.value, Mapping):
@@ -165,12 +179,19 @@ def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool)
     node = pair.value.get("type")
     if node is None and lost:
         return None  # an overlay whose base is where the section's name is misspelt
+    misspelt_type = closest("type", pair.value.pairs.keys() - _ANY_PRIMITIVE) if node is None else None
+    if misspelt_type:
+        place = pair.value.pairs[misspelt_type].key.span
+        message = f'unknown key "{misspelt_type}" in primitive "{key}"'
+        found.append(misspelt("BF201", message, place, misspelt_type, ["type"]))
+        return None
     if node is None or (isinstance(node, Scalar) and node.value is None):
         message = f'primitive "{key}" needs a `type`'
         found.append(Diagnostic("BF202", message, pair.key.span, did_you_mean("", known)))
         return None
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
-        found.append(wrong_type("`type`", node, "text", node.span, did_you_mean("", known)))
+        hint = f"one of: {', '.join(known)}"
+        found.append(Diagnostic("BF203", f"`type` has to be text, this is {shown(node)}", node.span, hint))
         return None
     if node.value not in known:
         message = f'there is no primitive type "{plain(node)}"'
@@ -205,9 +226,10 @@ def _names(
             broken.add(("dependencies", key))
     node = root.get("routes")
     for key, pair in node.pairs.items() if isinstance(node, Mapping) else ():
-        if problem := malformed_route(key):
+        if problem := malformed_route(key, str(pair.key.value)):
             message = f'"{pair.key.value}" is no route: {problem[0]}'
-            found.append(Diagnostic("BF206", message, pair.key.span, problem[1]))
+            if "${" not in key:  # that is a mistake of its own
+                found.append(Diagnostic("BF206", message, pair.key.span, problem[1]))
             routes.pop(key, None)
 
 

@@ -28,9 +28,10 @@ class NameRule:
             return f"it has {len(name)} characters, not {self.shortest} to {self.longest}"
         if self.suffix and not name.endswith(self.suffix):
             return f"it has to end with {self.suffix}"
-        if not re.fullmatch(self.pattern, name.removesuffix(self.suffix)):
+        never = next((words for pattern, words in self.never if re.search(pattern, name)), "")
+        if not never and not re.fullmatch(self.pattern, name.removesuffix(self.suffix)):
             return f"it consists of {self.words}"
-        return next((words for pattern, words in self.never if re.search(pattern, name)), "")
+        return never
 
     def physical(self, project: str, stack: str, key: str) -> str:
         """The name without an explicit `name:`, shortened with a hash where it would be too long."""
@@ -58,11 +59,12 @@ S3_BUCKET = NameRule(
 )
 """Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
 
-SQS_QUEUE = NameRule(1, 80, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores")
+_FIFO = (r"\.fifo$", "names that end with .fifo are for `aws: {fifo: true}`")
+SQS_QUEUE = NameRule(1, 80, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", never=(_FIFO,))
 SQS_FIFO_QUEUE = NameRule(6, 80, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", suffix=".fifo")
 """Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
 
-SNS_TOPIC = NameRule(1, 256, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores")
+SNS_TOPIC = NameRule(1, 256, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", never=(_FIFO,))
 SNS_FIFO_TOPIC = NameRule(6, 256, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", suffix=".fifo")
 """Source: https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html"""
 

@@ -174,14 +174,15 @@ def with_values(node: "Mapping | Sequence", change: Callable[[Node], Node]) -> N
 
 
 def walk(node: Node, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Node]]:
-    """Every node with its path, parents first."""
-    yield path, node
-    if isinstance(node, Mapping):
-        for key, pair in node.pairs.items():
-            yield from walk(pair.value, (*path, key))
-    elif isinstance(node, Sequence):
-        for index, item in enumerate(node.items):
-            yield from walk(item, (*path, index))
+    """Every node with its path, parents first, in the order of the file."""
+    waiting = [(path, node)]
+    while waiting:
+        path, node = waiting.pop()
+        yield path, node
+        if isinstance(node, Mapping):
+            waiting += [((*path, key), pair.value) for key, pair in reversed(node.pairs.items())]
+        elif isinstance(node, Sequence):
+            waiting += [((*path, index), node.items[index]) for index in reversed(range(len(node.items)))]
 
 
 def parse(text: str, path: str) -> tuple[Document, list[Diagnostic]]:
@@ -310,8 +311,13 @@ class _Composition:
     def mapping(self, node: yaml.MappingNode) -> Mapping:
         pairs: dict[str, Pair] = {}
         merged: dict[str, Pair] = {}
+        merges = 0
         for key_node, value_node in node.value:
             if isinstance(key_node, yaml.ScalarNode) and key_node.value == "<<" and not key_node.style:
+                merges += 1
+                if merges == 2:
+                    message, hint = "`<<` stands here a second time", "write `<<: [*one, *other]`"
+                    self.diagnostics.append(Diagnostic("BF102", message, self.span(key_node), hint))
                 merged = {**self.merge(value_node, self.span(key_node)), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):

@@ -14,6 +14,7 @@ from typing import Any
 from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, misspelt
 from buildflow.spec import document
 from buildflow.spec.document import Node, Scalar
+from buildflow.spec.project import Stack
 
 _TOKEN = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -109,11 +110,10 @@ def _resolve(expression: str, scope: Scope, span: Span, found: list[Diagnostic])
     if resolver is None:
         name, has_default, _ = root.partition(":-")
         message = f"`${{{expression}}}` refers to nothing"
-        if meant := _meant(expression, scope):
-            found.append(Diagnostic("BF123", message, span, f"write ${{{meant}}}"))
-            return None
         if has_default and name in _ROOTS:
             found.append(Diagnostic("BF123", message, span, "only env takes a default"))
+        elif meant := _meant(expression, scope):
+            found.append(Diagnostic("BF123", message, span, f"write ${{{meant}}}"))
         else:
             found.append(_put_right(misspelt("BF123", message, span, name, _ROOTS), expression))
         return None
@@ -185,22 +185,30 @@ def _project(rest: str, expression: str, scope: Scope, span: Span, found: list[D
 def _stack(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
     if not rest:
         return scope.stack
+    if problem := _unknown_setting(rest, span):
+        found.append(problem)
+        return None
     value: Any = scope.settings
     for part in rest.split("."):
         if not isinstance(value, Mapping) or part not in value:
             if not scope.lenient:
                 message = f'stack "{scope.stack}" has no "{rest}"'
-                otherwise = f'give stack "{scope.stack}" a {rest}'
-                found.append(
-                    misspelt("BF123", message, span, part, _keys(value) if len(_keys(value)) > 1 else (), otherwise)
-                )
+                found.append(Diagnostic("BF123", message, span, f'give stack "{scope.stack}" {rest}'))
             return None
         value = value[part]
     return _as_text(value, expression, span, found)
 
 
-def _keys(value: Any) -> list[str]:
-    return [str(key) for key in value] if isinstance(value, Mapping) else []
+def _unknown_setting(path: str, span: Span) -> Diagnostic | None:
+    """A setting that no stack can have."""
+    model: Any = Stack
+    for part in path.split("."):
+        fields = getattr(model, "model_fields", {})
+        if part not in fields:
+            message = f'a stack has no "{path}"'
+            return misspelt("BF123", message, span, part, fields, f"one of: {', '.join(fields)}")
+        model = fields[part].annotation
+    return None
 
 
 def _later(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagnostic]) -> Any:
@@ -230,6 +238,12 @@ _RESOLVERS: dict[str, _Resolver] = {
     "secret": _later,
     "primitives": _later,
 }
+
+
+def places(node: Scalar) -> list[tuple[str, str, Span]]:
+    """The references left in a text, each with its place."""
+    found = (match for match in _TOKEN.finditer(str(node.value)) if match[1] is not None)
+    return [(m[1].partition(".")[0], m[1].partition(".")[2], _place(node, m)) for m in found]
 
 
 def references(text: str) -> list[tuple[str, str]]:

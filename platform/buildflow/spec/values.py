@@ -6,6 +6,8 @@ from typing import Annotated, Any, get_args
 from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from buildflow.diagnostics import did_you_mean
+
 URL = r"^[a-z][a-z0-9+.-]*://\S+$|\$\{"
 _RATE = re.compile(r"(\d+)/(s|m|h)")
 _PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -36,6 +38,14 @@ def refusal(code: str, message: str, hint: str, key: str = "") -> PydanticCustom
     """What a model's own check raises: a diagnostic of that code; at `key` of the mapping, else at the mapping."""
     words = message.replace("{", "{{").replace("}", "}}")
     return PydanticCustomError("refused", words, {"code": code, "hint": hint, "key": key})
+
+
+def check_placeholders(text: str, known: tuple[str, ...], key: str) -> None:
+    """Raise a refusal for a `{name}` that nothing is put in for."""
+    for name in re.findall(r"\{([^{}]*)\}", text):
+        if name not in known:
+            words = f"nothing is put in for `{{{name}}}` of `{key}`"
+            raise refusal("BF204", words, did_you_mean(name, known), key)
 
 
 def parse_rate(text: Any) -> Any:

@@ -12,7 +12,7 @@ class Folder:
 
 
 class Model:
-    def __init__(self, folder: Folder, /, *, device: str = "cpu") -> None: ...
+    def __init__(self, folder: Folder, *, device: str = "cpu") -> None: ...
 
 
 def words(model: Model, prompt: str) -> Iterator[str]:

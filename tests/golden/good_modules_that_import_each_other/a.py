@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import b
-from b import *
+from b import Entity
 
 
-class Order(b.Entity):
+@dataclass
+class Order(Entity):
     customer: b.Customer
 
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from a import *
+from dataclasses import dataclass
+
 import a
-from pydantic import BaseModel
 
 
-class Entity(BaseModel):
+@dataclass
+class Entity:
     id: int
 
 
+@dataclass
 class Customer(Entity):
-    orders: list[a.Order] = []
+    orders: list[a.Order]
     first: a.Order | None = None

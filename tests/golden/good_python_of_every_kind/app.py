@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from buildflow.types import Bucket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nowhere_that_is_installed import Order
-    from buildflow.types import Bucket
 
 with contextlib.suppress(ImportError):
     from nowhere_that_is_installed import load
@@ -27,7 +27,7 @@ match sys.platform:
         SLASH = "/"
 
 
-def index(images: Bucket, *, page: int = 1, grÃ¶ÃŸer: bool = False) -> list[Order]:
+def index(images: Bucket, *, page: int = 1, größer: bool = False) -> list[int]:
     if (found := page) > 1:
         return [*[], found]
     return []

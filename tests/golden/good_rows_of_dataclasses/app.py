@@ -11,7 +11,7 @@ class Line:
     amount: int = 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entity:
     table: ClassVar[str] = "sales"
     id: int

@@ -95,7 +95,7 @@ def test_every_path_parameter_needs_its_parameter() -> None:
     bound = bind(signature, NAMES, explicit={}, path=["id", "name"])
     problems = check_route(signature, bound, "/{id}/{name}")
     assert [p.code for p in problems] == ["BF307"]
-    assert problems[0].hint == 'rename its parameter "nmae", or write {nmae} into the path'
+    assert problems[0].hint == 'did you mean "nmae"? rename one of the two'
     anything = function(parameter("arguments", variadic=True))
     assert check_route(anything, bind(anything, NAMES, explicit={}), "/{id}") == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildflow.compiler import Compilation, compile_file
-from buildflow.compiler.canonical import overlay
+from buildflow.compiler.overlays import overlay
 from buildflow.diagnostics import CODES
 from buildflow.spec.document import parse, plain
 

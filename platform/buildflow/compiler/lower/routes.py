@@ -9,6 +9,7 @@ from buildflow.compiler.lower.state import Lowering, handler_plan
 from buildflow.compiler.references import NO_AUTH
 from buildflow.compiler.routing import full_path
 from buildflow.ir.runtime import CorsPlan, MiddlewarePlan, MountPlan, RoutePlan, ServicePlan
+from buildflow.ir.signature import Signature
 from buildflow.spec.project import Route, Service
 
 
@@ -43,8 +44,9 @@ def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
     auth = None if auth == NO_AUTH else auth
     state.used.update(k for k in (route.sink, auth) if k)
     signature = state.signature(route.handler, *place)
-    if signature is None:
+    if signature is None or "${" in key:
         return None
+    _check_status(key, route, signature, state)
     method, _, path = key.partition(" ")
     path = full_path(state.declaration, route, path)
     bound = bind(signature, state.names, explicit=route.inject, path=path_parameters(path), made=state.made)
@@ -69,3 +71,12 @@ def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
         summary=route.summary,
         timeout=route.timeout or (service.limits.timeout if service else None),
     )
+
+
+def _check_status(key: str, route: Route, signature: Signature, state: Lowering) -> None:
+    """Some statuses have no body. Source: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1"""
+    has_none = route.status is not None and (route.status < 200 or route.status in (204, 205, 304))
+    if has_none and signature.returns.kind not in ("unknown", "none", "named"):
+        message = f"an answer {route.status} has no body, and {route.handler} returns {signature.returns.text}"
+        problem = Unfit("BF204", message, "return nothing, or choose another status", signature.place)
+        state.unfit([problem], "routes", key, "status", about="")

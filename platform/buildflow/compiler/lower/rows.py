@@ -6,7 +6,7 @@ from buildflow.binding.columns import Unfit, check_rows, columns_of, inline_colu
 from buildflow.binding.messages import check_given
 from buildflow.compiler.lower.state import Lowering
 from buildflow.compiler.references import provider_of
-from buildflow.diagnostics import Related, misspelt
+from buildflow.diagnostics import Diagnostic, Related, misspelt
 from buildflow.ir.column_types import Store, refuses, same_but_for_case
 from buildflow.ir.columns import Column
 from buildflow.ir.signature import Shape
@@ -48,7 +48,9 @@ def _columns(
             state.unfit([problem], *path, name, about="")
         for column in columns:
             if why := refuses(column, store) if store else "":
-                state.unfit([_refused(column, why)], *path, column.name, about="")
+                span = state.declaration.key_span(*path, column.name)
+                message = f'column "{column.name}" does not fit: {why}'
+                state.found.append(Diagnostic("BF311", message, span, "rename it, or change its type"))
         if not declared:
             state.unfit([_no_columns("`columns` is empty")], *path, about="")
         state.unfit(_twice(columns), *path, about="")
@@ -69,10 +71,6 @@ def _twice(columns: tuple[Column, ...]) -> list[Unfit]:
         return []
     message = f'the columns "{pair[0]}" and "{pair[1]}" differ in letter case only: no table tells them apart'
     return [Unfit("BF311", message, "rename one")]
-
-
-def _refused(column: Column, why: str) -> Unfit:
-    return Unfit("BF311", f'column "{column.name}" does not fit: {why}')
 
 
 def _no_columns(message: str) -> Unfit:

@@ -1,12 +1,13 @@
 """bucket: files, in a directory, in S3 or in Cloud Storage."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from buildflow.primitives.base import Options, Primitive, Role, Spec
 from buildflow.providers.names import CLOUD_STORAGE_BUCKET, S3_BUCKET
 from buildflow.spec.units import Duration
+from buildflow.spec.values import check_placeholders
 
 
 class LocalOptions(Options):
@@ -62,6 +63,11 @@ class BucketSpec(Spec):
     local: LocalOptions = Field(default=LocalOptions(), description="Fields of the local provider.")
     aws: AwsOptions = Field(default=AwsOptions(), description="Fields of AWS.")
     gcp: GcpOptions = Field(default=GcpOptions(), description="Fields of Google Cloud.")
+
+    @model_validator(mode="after")
+    def _known_placeholders(self) -> Self:
+        check_placeholders(self.object, ("id", "date", "hour", "consumer", "extension"), "object")
+        return self
 
 
 PRIMITIVE = Primitive(

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from buildflow.primitives.base import ColumnsReference, Options, Primitive, Reference, Role, Spec
 from buildflow.spec.units import Duration, Size
-from buildflow.spec.values import refusal
+from buildflow.spec.values import check_placeholders, refusal
 
 
 class Rotation(Options):
@@ -38,7 +38,8 @@ class FileSpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _parquet_has_columns(self) -> Self:
+    def _whole(self) -> Self:
+        check_placeholders(self.path, ("id", "date", "hour", "consumer"), "path")
         if self.format == "parquet" and self.columns is None:
             raise refusal("BF202", "`columns` is missing", "Parquet needs them: a row type, or a mapping of columns")
         return self
