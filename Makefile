@@ -57,8 +57,9 @@ $(VISION): $(PACKAGES)
 test-vision: vision ## The tests that drive ImageAI for real
 	@$(BIN)/python -m pytest -m vision
 
-generate: setup ## Write what is derived: the JSON schema
+generate: setup ## Write what is derived: the JSON schema, the reference
 	@$(BIN)/platform schema --out schemas/buildflow.schema.json
+	@$(BIN)/python docs/generate_reference.py
 
 bench: setup ## Measure speed and size against their targets
 	@$(BIN)/python -m benchmarks

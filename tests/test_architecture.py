@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildflow.compiler.schema import json_schema
+from docs.generate_reference import reference
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -66,6 +67,13 @@ def test_the_schema_is_current() -> None:
     assert json.loads((ROOT / "schemas/buildflow.schema.json").read_text()) == json_schema()
     result = run(str(BIN / "platform"), "schema")
     assert result.stdout == (ROOT / "schemas/buildflow.schema.json").read_text()
+
+
+def test_the_reference_is_current() -> None:
+    """`make generate` writes it from the models, and every key says what it means."""
+    page = reference()
+    assert (ROOT / "docs/reference.md").read_text("utf-8") == page
+    assert not [line for line in page.splitlines() if line.startswith("| `") and line.rstrip().endswith("|  |")]
 
 
 def test_nothing_above_names_a_primitive() -> None:

@@ -20,9 +20,15 @@ def refusals(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> 
 
     A bucket's content goes only with `force_destroy: true`; elsewhere an `apply` that would lose data needs
     `--allow-data-loss`, while `destroy` is asked for what it does."""
-    found = []
+    found = [
+        f"{c.label} {c.id} has `deletion_protection: true`; set it to false on \"{c.key}\", and apply that first"
+        for c in changes.changes
+        if _protected(c)
+    ]
     for change in changes.losses:
         old = change.old
+        if _protected(change):
+            continue
         forced = old is not None and bool(old.spec.get("force_destroy"))
         if change.verb == "delete" and old is not None and "force_destroy" in old.spec:
             if not forced:
@@ -34,6 +40,12 @@ def refusals(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> 
                 f"{what} {change.label} {change.id} would lose {change.loses}; pass --allow-data-loss if that is meant"
             )
     return found
+
+
+def _protected(change: ResourceChange) -> bool:
+    """Whether this would take away what is recorded as protected."""
+    old = change.old if change.verb in ("delete", "replace") else None
+    return old is not None and old.managed and bool(old.spec.get("deletion_protection"))
 
 
 def apply(changes: ChangeSet, folder: Path, session: Any, done: Step) -> None:

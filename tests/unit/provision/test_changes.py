@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from buildflow.errors import DataLossRefused, ResourceFailed, ServiceUnavailable
-from buildflow.ir.changes import ChangeSet
+from buildflow.ir.changes import ChangeSet, ResourceChange
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Action, Change
 from buildflow.provision import apply as applying
@@ -189,6 +189,21 @@ def test_what_may_not_be_made(world: FakeDriver, tmp_path: Path) -> None:
     with pytest.raises(DataLossRefused, match="force_destroy: true"):
         refuse_data_loss(everything, destroying=True, allow_data_loss=False)
     refuse_data_loss(destruction(State(), "shop", "local", None), destroying=True, allow_data_loss=False)
+
+
+def test_what_is_protected_is_neither_deleted_nor_replaced() -> None:
+    old = resource("rows").model_copy(update={"spec": {"deletion_protection": True}})
+    for verb in ("delete", "replace"):
+        change = ResourceChange(verb=verb, key="rows", label="Table", id="fake://rows", old=old, loses="12 rows")
+        changes = ChangeSet(project="shop", stack="local", changes=(change,))
+        for destroying in (True, False):
+            (words,) = refusals(changes, destroying=destroying, allow_data_loss=True)
+            assert words.startswith("Table fake://rows has `deletion_protection: true`")
+    update = ResourceChange(verb="update", key="rows", label="Table", id="fake://rows", old=old, new=old)
+    assert (
+        refusals(ChangeSet(project="shop", stack="local", changes=(update,)), destroying=False, allow_data_loss=False)
+        == []
+    )
 
 
 def test_outputs_are_put_into_what_was_made() -> None:

@@ -46,7 +46,9 @@ class DatabaseSpec(Spec):
     password: Secret | None = Field(
         default=None, description="The user's password, as `${secret.NAME}`. Without one: a generated one."
     )
-    deletion_protection: bool = Field(default=True, description="`destroy` and replacements are refused on the clouds.")
+    deletion_protection: bool | None = Field(
+        default=None, description="`destroy` and replacements are refused. Without it: on the clouds they are."
+    )
     table: str | None = Field(
         default=None, pattern=r"^[a-z_][a-z0-9_]*$", description="As a sink: the table that rows are written to."
     )
