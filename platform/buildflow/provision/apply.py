@@ -21,7 +21,7 @@ def refusals(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> 
     A bucket's content goes only with `force_destroy: true`; elsewhere an `apply` that would lose data needs
     `--allow-data-loss`, while `destroy` is asked for what it does."""
     found = [
-        f"{c.label} {c.id} has `deletion_protection: true`; set it to false on \"{c.key}\", and apply that first"
+        f'{c.label} {c.id} has `deletion_protection: true`; set it to false on "{c.key}", and apply that first'
         for c in changes.changes
         if _protected(c)
     ]
