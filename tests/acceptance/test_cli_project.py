@@ -63,7 +63,9 @@ def test_a_right_project_ends_with_0_and_says_what_it_holds(folder: Path) -> Non
     result = platform(folder, "check")
     assert (result.returncode, result.stdout) == (0, "")
     assert "buildflow.yaml is right for stack local: 3 primitives, 1 route, 1 consumer" in result.stderr
-    assert data(folder, "check", "--json") == {"ok": True, "diagnostics": []}
+    answer = data(folder, "check", "--json")
+    assert answer["ok"] is True
+    assert {(d["severity"], d["code"]) for d in answer["diagnostics"]} == {("warning", "BF124"), ("warning", "BF219")}
 
 
 MISTAKES = {

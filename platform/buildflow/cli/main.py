@@ -22,6 +22,7 @@ COMMANDS = {
     "config": ("config:config", PROJECT),
     "schema": ("schema:schema", PROJECT),
     "graph": ("graph:graph", PROJECT),
+    "explain": ("explain:explain", PROJECT),
     "plan": ("plan:plan", INFRASTRUCTURE),
     "apply": ("apply:apply", INFRASTRUCTURE),
     "destroy": ("destroy:destroy", INFRASTRUCTURE),

@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from buildflow.diagnostics import Diagnostic, Severity, Span, to_json
+from buildflow.cli import excerpt
+from buildflow.cli.excerpt import visible
+from buildflow.diagnostics import Diagnostic, Related, Severity, Span, to_json
 from buildflow.errors import BuildflowError
 
 EXIT_MISTAKE, EXIT_USAGE, EXIT_CHANGES, EXIT_DECLINED = 1, 2, 3, 4
@@ -16,9 +20,9 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 
 def styled(text: str, *styles: str, to: TextIO | None = None) -> str:
-    """Text in colour where `to` (stderr) is a terminal that wants it."""
+    """Text in colour where `to` (stderr) is a terminal that wants it. Source of NO_COLOR: https://no-color.org"""
     stream = to or sys.stderr
-    if not stream.isatty() or "NO_COLOR" in os.environ:
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\x1b[{';'.join(_CODES[s] for s in styles)}m{text}\x1b[0m"
 
@@ -58,47 +62,64 @@ def diagnostics_json(diagnostics: Sequence[Diagnostic], *, ok: bool) -> dict[str
 
 
 def show_diagnostics(diagnostics: Iterable[Diagnostic], lines: Sequence[str], file: str) -> None:
+    sources = {file: lines}
     for diagnostic in diagnostics:
-        say(render(diagnostic, {file: lines}))
+        say(render(diagnostic, sources))
 
 
 def render(diagnostic: Diagnostic, sources: dict[str, Sequence[str]]) -> str:
-    """A mistake with its source line, a caret, the other places it is about, and its cure."""
+    """A mistake with its source line, marks below it, the other places it is about, and its cure. `sources` holds the
+    lines of files by name; a file that is read for this is added."""
     colour = "red" if diagnostic.severity is Severity.ERROR else "yellow"
     head = styled(f"{diagnostic.severity.value}[{diagnostic.code}]", colour, "bold")
-    out = [f"{head}: {styled(diagnostic.message, 'bold')}", *_excerpt(diagnostic.span, sources, colour)]
-    for related in diagnostic.related:
-        out += [f"  {related.message}:", *_excerpt(related.span, sources, "blue")]
+    out = [f"{head}{styled(f': {visible(diagnostic.message)}', 'bold')}", *_excerpt(diagnostic.span, sources, colour)]
+    for related in _file_by_file(diagnostic.related):
+        out += [f"  {visible(related.message)}:", *_excerpt(related.span, sources, "blue")]
     if diagnostic.hint:
-        out.append(f"  {styled('help', 'cyan')}: {diagnostic.hint}")
+        out.append(f"  {styled('help', 'cyan', 'bold')}: {visible(diagnostic.hint)}")
     return "\n".join(out) + "\n"
 
 
+def _file_by_file(related: Sequence[Related]) -> list[Related]:
+    """In the order of their lines, within each file; the files as they came."""
+    files = list(dict.fromkeys(r.span.file for r in related))
+    return sorted(related, key=lambda r: (files.index(r.span.file), r.span))
+
+
 def _excerpt(span: Span, sources: dict[str, Sequence[str]], colour: str) -> list[str]:
-    place = f"{span.file}:{span.line}:{span.column}"
-    lines = sources.get(span.file)
-    if lines is None:
-        lines = sources[span.file] = _read(span.file)
-    if not 0 < span.line <= len(lines):
-        return [f"  {styled('-->', 'blue')} {place}"]
-    line = lines[span.line - 1]
-    number = str(span.line)
-    margin = " " * len(number)
-    end = span.end_column if span.end_line == span.line else len(line) + 1
-    width = max(1, min(end, len(line) + 1) - span.column)
-    bar = styled("|", "blue")
-    before = "".join("\t" if c == "\t" else " " for c in line[: span.column - 1])
-    return [
-        f"  {margin}{styled('-->', 'blue')} {place}",
-        f"  {margin} {bar}",
-        f"  {styled(number, 'blue')} {bar} {line}",
-        f"  {margin} {bar} {before}{styled('^' * width, colour)}",
-    ]
+    if span.file not in sources:
+        sources[span.file] = _read(span.file)
+    lines = sources[span.file]
+    gutter = len(str(max(span.line, min(span.end_line, len(lines)))))
+    before = gutter + len("   | ")
+    place = f"{styled('-->', 'blue', 'bold')} {visible(span.file)}:{span.line}:{span.column}"
+    rows = excerpt.rows(span, lines, before, _widest() - before)
+    if not rows:
+        return [f"  {place}"]
+    bar = styled("|", "blue", "bold")
+    margin = " " * gutter
+    return [f"  {margin}{place}", f"  {margin} {bar}", *(_painted(row, gutter, bar, colour) for row in rows)]
+
+
+def _painted(row: excerpt.Row, gutter: int, bar: str, colour: str) -> str:
+    number = styled(str(row.number).rjust(gutter), "blue", "bold") if row.number else " " * gutter
+    lead, marks = (styled(drawn, colour, "bold") if drawn else "" for drawn in (row.lead, row.marks))
+    return f"  {number} {bar} {lead}{row.text}{marks}"
+
+
+def _widest() -> int:
+    """How wide a row may be, in cells: a terminal would break a longer one, and its marks would stand nowhere."""
+    widest = excerpt.WIDEST + len("  1 | ")
+    return max(60, min(widest, shutil.get_terminal_size().columns)) if sys.stderr.isatty() else widest
+
+
+_LINE_BREAK = re.compile("\r\n|\r|\n")
+"""What Python counts as one. `str.splitlines` knows more, such as the form feed."""
 
 
 def _read(file: str) -> list[str]:
     try:
-        return Path(file).read_text("utf-8", "replace").splitlines()
+        return _LINE_BREAK.split(Path(file).read_bytes().decode("utf-8-sig", "replace"))
     except OSError:
         return []
 

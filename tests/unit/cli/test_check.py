@@ -49,7 +49,9 @@ def test_a_mistake_ends_with_1_and_is_told_on_stderr(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "error[BF205]" in result.stderr
     assert "--> buildflow.yaml:3:18" in result.stderr
-    assert result.stderr.endswith("✗ buildflow.yaml: 2 mistakes\n")
+    *_, verdict, more = result.stderr.splitlines()
+    assert verdict == "✗ buildflow.yaml: 2 mistakes"
+    assert more == "More about BF205, with an example: platform explain BF205"
 
 
 def test_a_warning_ends_with_0(tmp_path: Path) -> None:
@@ -60,10 +62,18 @@ def test_a_warning_ends_with_0(tmp_path: Path) -> None:
     assert "1 warning" in result.stderr
 
 
+def test_what_keeps_the_project_from_running_is_named_before_a_warning(tmp_path: Path) -> None:
+    text = GOOD.replace("images: {type: bucket}", "images: {type: bucket, name: no}") + "  GET /a: app:indx\n"
+    result = check(project(tmp_path, text))
+    assert result.stderr.index("warning[BF109]") < result.stderr.index("error[BF303]")
+    assert result.stderr.endswith("platform explain BF303\n")
+
+
 def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
     assert check(project(tmp_path, GOOD), "--no-such-option").returncode == 2
     assert check(tmp_path, "--set", "nonsense").returncode == 2
     assert check(tmp_path, "surplus").returncode == 2
+    assert check(tmp_path, "--format", "xml").returncode == 2
 
 
 def test_a_missing_file_ends_with_1(tmp_path: Path) -> None:
@@ -89,6 +99,7 @@ def test_json_of_a_right_project(tmp_path: Path) -> None:
 def test_json_has_the_promised_shape(tmp_path: Path) -> None:
     result = check(project(tmp_path, MISTAKEN), "--json")
     assert result.returncode == 1
+    assert check(tmp_path, "--format", "json").stdout == result.stdout
     shown = json.loads(result.stdout)
     assert shown["ok"] is False
     assert shown["diagnostics"][0] == {
@@ -105,7 +116,7 @@ def test_json_has_the_promised_shape(tmp_path: Path) -> None:
     }
     twin = shown["diagnostics"][1]
     assert (twin["code"], twin["line"], twin["column"]) == ("BF221", 5, 3)
-    assert twin["related"] == [{"message": '"photos"', "file": "buildflow.yaml", "line": 4, "column": 3}]
+    assert twin["related"] == [{"message": "the other one", "file": "buildflow.yaml", "line": 4, "column": 3}]
     assert result.stderr == ""
 
 
@@ -125,3 +136,34 @@ def test_a_variable_can_be_given(tmp_path: Path) -> None:
     text = GOOD.replace("{type: bucket}", '{type: bucket, name: "${var.name}"}')
     assert check(project(tmp_path, text)).returncode == 1
     assert check(tmp_path, "--set", "var.name=pictures").returncode == 0
+
+
+STACKS = """\
+default_stack: local
+stacks:
+  local: {provider: local}
+  other: {provider: local, variables: {size: "${env.SIZE}"}, routes: {GET /other: app:missing}}
+"""
+
+
+def test_the_values_and_handlers_of_other_stacks_need_all_stacks(tmp_path: Path) -> None:
+    folder = project(tmp_path, GOOD + STACKS)
+    assert check(folder).returncode == 0
+    result = check(folder, "--all-stacks")
+    assert result.returncode == 1
+    assert "the environment variable SIZE is not set" in result.stderr
+    assert 'module "app" has no "missing"' in result.stderr
+
+
+def test_all_stacks_of_a_right_project(tmp_path: Path) -> None:
+    result = check(
+        project(tmp_path, GOOD + "stacks: {local: {provider: local}, b: {provider: local}}\n"), "--all-stacks"
+    )
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == "✓ buildflow.yaml is right for every stack; local has 1 primitive, 1 route, 0 consumers\n"
+
+
+def test_help_teaches_by_example(tmp_path: Path) -> None:
+    shown = check(tmp_path, "--help").stdout
+    assert "platform check --fix" in shown
+    assert "platform check --all-stacks --format sarif > check.sarif" in shown
