@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from buildflow.binding.columns import Unfit
@@ -176,6 +176,8 @@ def check_route(signature: Signature, bound: Bound, path: str) -> list[Unfit]:
             f'the path has the parameter "{name}", the function has not',
             _rename(name, names),
             signature.place,
+            wrong=f"{{{name}" if closest(name, names) else "",
+            right=f"{{{closest(name, names)}" if closest(name, names) else "",
         )
         for name in in_path
         if name not in names
@@ -314,3 +316,13 @@ def check_query(bound: Bound, names: Names, path: str) -> list[Unfit]:
         and (near := closest(p.name, names.dependencies))
         and p.name.rstrip("s") != near.rstrip("s")
     ]
+
+
+def check_middleware(signature: Signature, arguments: Collection[str]) -> list[Unfit]:
+    """The constructor of an ASGI middleware against `with:`; its first parameter is the app behind it."""
+    inner = signature.parameters[1:] if signature.parameters and not signature.parameters[0].variadic else ()
+    if not inner and signature.parameters and signature.parameters[0].variadic:
+        return []
+    signature = replace(signature, parameters=tuple(inner))
+    bound = Bound((), tuple(p for p in inner if not p.variadic), ())
+    return check_factory(signature, bound, arguments, Names((), {}))

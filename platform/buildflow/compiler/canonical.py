@@ -21,6 +21,9 @@ def canonicalize(root: Mapping) -> tuple[Mapping, list[Diagnostic]]:
 
 def _format(root: Mapping, found: list[Diagnostic]) -> Mapping:
     node = root.get("format")
+    if isinstance(node, Scalar) and isinstance(node.value, bool):
+        found.append(Diagnostic("BF203", "`format` has to be a whole number", node.span, "write `format: 1`"))
+        return root.without("format")
     if isinstance(node, Scalar) and isinstance(node.value, int) and node.value > FORMAT:
         message = f"this file is written in format {node.value}; this version reads format {FORMAT}"
         found.append(Diagnostic("BF106", message, node.span, "pip install --upgrade buildflow-platform"))

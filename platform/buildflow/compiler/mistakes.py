@@ -286,7 +286,7 @@ def _pattern(detail: Any, node: Node) -> tuple[str, str]:
         project.HANDLER: ("is no handler", "write `package.module:function`"),
         project.IDENTIFIER: ("is no name", "letters, digits and _, no digit first"),
         project.PREFIX: ("is no prefix", "begin it with / and end it with none, such as /api; no parameters"),
-        r"^\d{12}$": ("is no account id", "twelve digits, in quotes"),
+        r"^[0-9]{12}$": ("is no account id", "twelve digits, in quotes"),
         r"^[a-z_][a-z0-9_]*$": ("is no name of a table", "lower-case letters, digits and _, no digit first"),
         URL: ("is no URL", "such as redis://host:6379/0 or file://folder"),
     }

@@ -14,7 +14,7 @@ from buildflow.diagnostics import Diagnostic, Span, closest, did_you_mean, missp
 from buildflow.primitives.base import Primitive, Spec
 from buildflow.primitives.registry import all_primitives
 from buildflow.spec import document, project
-from buildflow.spec.document import Mapping, Scalar, at, key_span, plain, walk
+from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, walk
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,16 @@ def _dependency_model(pair: document.Pair, found: list[Diagnostic]) -> type[Base
     return None
 
 
+def _is_empty(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
+
+
 def _lost(root: Mapping) -> frozenset[str]:
     """Sections of another type, and those that an unknown key probably means."""
     unknown = root.pairs.keys() - known_keys(project.Project, ())
     meant = {near for key in unknown if (near := closest(key, _NAMED))}
-    unread = {key for key in _NAMED if key in root.pairs and not isinstance(root.get(key), Mapping)}
+    written = {key: node for key in _NAMED if (node := root.get(key)) is not None}
+    unread = {key for key, node in written.items() if not isinstance(node, Mapping) and not _is_empty(node)}
     return frozenset(meant | unread)
 
 

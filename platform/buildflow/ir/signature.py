@@ -1,12 +1,11 @@
 """A handler as data: what a function takes and gives, read from source or from the real object.
 
-The compiler reads source with griffe, a process reads what it imported; the one checker in `binding` sees
-only these values.
+The compiler reads source with `ast`, a process reads what it imported; the one checker in `binding` sees only
+these values. They are plain dataclasses because a large project makes tens of thousands of them.
 """
 
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from buildflow.diagnostics import Span
 
@@ -23,16 +22,15 @@ ShapeKind = Literal[
     "time",
     "mapping",  # a dict, or anything JSON
     "record",
-    "list",  # also tuple[T, ...], set, Iterator, Generator: many of `item`
+    "list",  # also tuple, set, Iterator, Generator: many of `item`
     "union",
     "named",  # a class whose fields are not known, by its dotted name
 ]
 
 
-class Place(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Place:
     """A place in a source file."""
-
-    model_config = ConfigDict(frozen=True)
 
     file: str
     line: int = 1
@@ -42,10 +40,10 @@ class Place(BaseModel):
         return Span(self.file, self.line, self.column, self.line, self.column + length)
 
 
-class ShapeField(BaseModel):
-    """One field of a record."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True, slots=True)
+class ShapeField:
+    """One field of a record. `required` is False where it has a default, or may be missing; `init` is False where
+    the constructor does not take it."""
 
     name: str
     shape: "Shape"
@@ -53,12 +51,12 @@ class ShapeField(BaseModel):
     has_constant: bool = False
     constant: str | int | float | bool | None = None
     place: Place | None = None
+    init: bool = True
 
 
-class Shape(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Shape:
     """A type as data. `name` is its dotted name where it has one; `text` is how the user wrote it."""
-
-    model_config = ConfigDict(frozen=True)
 
     kind: ShapeKind
     name: str = ""
@@ -69,33 +67,51 @@ class Shape(BaseModel):
     fields: tuple[ShapeField, ...] = ()
     place: Place | None = None
 
+    def replace(self, **changes: Any) -> "Shape":
+        """The same with some fields changed."""
+        return replace(self, **changes)
+
+    def model_copy(self, *, update: dict[str, Any]) -> "Shape":
+        """The former name of `replace`."""
+        return replace(self, **update)
+
 
 UNKNOWN = Shape(kind="unknown")
 
 
-class Parameter(BaseModel):
-    """One parameter. `annotated` is False where nothing is written; `variadic` for `*args` and `**kwargs`."""
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter. `annotated` is False where nothing is written; `variadic` for `*args` and `**kwargs`;
+    `positional_only` where it cannot be given by name.
 
-    model_config = ConfigDict(frozen=True)
+    `marker` is FastAPI's word for where it comes from, in lower case ("path", "query", "header", "cookie", "body",
+    "form", "file", "depends", "security"), "" where none is written.
+    """
 
     name: str
+    place: Place
     shape: Shape = UNKNOWN
     annotated: bool = False
     required: bool = True
     variadic: bool = False
+    positional_only: bool = False
     marker: str = ""
-    place: Place
 
 
-class Signature(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Signature:
     """A function, or a class as its constructor."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     """As `package.module:function`."""
+    place: Place
     parameters: tuple[Parameter, ...] = ()
     returns: Shape = UNKNOWN
     is_async: bool = False
     is_generator: bool = False
-    place: Place
+
+
+def anything(name: str, place: Place) -> Signature:
+    """What cannot be read takes anything and gives anything."""
+    rest = Parameter(name="arguments", place=place, required=False, variadic=True)
+    return Signature(name, place, (rest,))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from buildflow.binding.columns import Unfit
-from buildflow.binding.parameters import bind, check_query, check_route, path_parameters
+from buildflow.binding.parameters import bind, check_middleware, check_query, check_route, path_parameters
 from buildflow.compiler.lower.rows import check_sink
 from buildflow.compiler.lower.state import Lowering, handler_plan
 from buildflow.compiler.references import NO_AUTH
@@ -15,8 +15,9 @@ from buildflow.spec.project import Route, Service
 
 def lower_service(key: str, service: Service, state: Lowering) -> ServicePlan:
     for number, middleware in enumerate(service.middleware):
-        if problem := state.sources.names(middleware.class_):
-            state.unfit([problem], "services", key, "middleware", number, "class", about="")
+        place = ("services", key, "middleware", number, "class")
+        if signature := state.signature(middleware.class_, *place):
+            state.unfit(check_middleware(signature, middleware.with_), *place, about="")
     return ServicePlan(
         key=key,
         middleware=tuple(MiddlewarePlan(middleware=m.class_, arguments=m.with_) for m in service.middleware),

@@ -57,6 +57,8 @@ class Lowering:
 
     def _span(self, problem: Unfit | Problem, path: tuple[Any, ...]) -> Span:
         below = problem.below if isinstance(problem, Unfit) else ()
+        if problem.code == "BF307":  # the path is the route's key
+            return self.declaration.key_span(*path[:-1])
         if problem.code == "BF323":
             return self.declaration.key_span(*path[:-1], *below)
         return self.declaration.span(*path[:-1], *below) if below else self.declaration.span(*path)

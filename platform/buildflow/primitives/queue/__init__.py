@@ -14,7 +14,7 @@ class AwsOptions(Options):
 
     fifo: bool = Field(default=False, description="A FIFO queue: strict order, and SQS' own deduplication.")
     account_id: str | None = Field(
-        default=None, pattern=r"^\d{12}$", description="The account that owns it, where that is another one."
+        default=None, pattern=r"^[0-9]{12}$", description="The account that owns it, where that is another one."
     )
     region: str | None = Field(default=None, description="Another region than the stack's.")
 

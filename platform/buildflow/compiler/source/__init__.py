@@ -1,0 +1,68 @@
+"""Handlers and row types, read from source without importing them: `ref -> Signature | Shape`.
+
+The standard library's `ast` does the reading: it gives the line and column of every parameter, and costs a
+twentieth of what importing a documentation tool would (docs/decisions/0002). A file is a step:
+
+    files -> modules (bindings) -> lookup -> shapes (records, unions, wrappers) -> signatures (constructors, markers)
+
+What cannot be known is `unknown`, and nothing is claimed about it.
+"""
+
+from pathlib import Path
+
+from buildflow.compiler.source.lookup import Defined, Lookup, Package
+from buildflow.compiler.source.modules import Modules, Problem, shown_path
+from buildflow.compiler.source.references import References
+from buildflow.compiler.source.shapes import Shapes
+from buildflow.compiler.source.signatures import Signatures
+from buildflow.ir.signature import UNKNOWN, Shape, Signature
+
+__all__ = ["Problem", "Sources", "shown_path"]
+
+
+class Sources:
+    """The modules that one compilation looks at, each read once. `root` is the project's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        lookup = Lookup(Modules(root))
+        self._references = References(lookup)
+        self._shapes = Shapes(lookup)
+        self._signatures = Signatures(lookup, self._shapes)
+        self._read: dict[str, Signature | Problem] = {}
+
+    def signature(self, reference: str) -> Signature | Problem:
+        """What `package.module:function` takes and gives; a class as its constructor."""
+        if reference not in self._read:
+            self._read[reference] = self._signature(reference)
+        return self._read[reference]
+
+    def _signature(self, reference: str) -> Signature | Problem:
+        found = self._references.find(reference)
+        if isinstance(found, Problem):
+            return found
+        if isinstance(found, Package):
+            hint = f'name a function in it: "{found.name}:function"'
+            return Problem("BF303", f"{reference} is a module", hint, wrong=reference)
+        signature = self._signatures.of(found, reference)
+        if signature is None:
+            place = found.place if isinstance(found, Defined) else None
+            return Problem("BF303", f"{reference} is no function", "name a function", place, reference)
+        return signature
+
+    def shape(self, reference: str) -> Shape | Problem:
+        """The type that `package.module:Class` names."""
+        found = self._references.find(reference)
+        if isinstance(found, Problem):
+            return found
+        return self._shapes.defined(found) if isinstance(found, Defined) else UNKNOWN
+
+    def names(self, reference: str) -> Problem | None:
+        """Why `package.module:Name` names nothing, if it does not."""
+        found = self._references.find(reference)
+        return found if isinstance(found, Problem) else None
+
+    def candidates(self, module: str) -> list[str]:
+        """The modules that a misspelt dotted name may be meant to be, as whole dotted names: those of the package
+        that it names, or of the nearest one where a package on the way is misspelt."""
+        return self._references.candidates(module)
