@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 SLOW_TO_IMPORT = (
     *("fastapi", "starlette", "uvicorn", "celery", "kombu", "redis", "duckdb", "pyarrow", "psutil", "watchfiles"),
-    *("boto3", "botocore", "google.cloud", "pulumi", "torch", "imageai", "PIL", "jsonschema"),
+    *("boto3", "botocore", "google.cloud", "pulumi", "torch", "imageai", "PIL", "jsonschema", "graphlay"),
 )
 
 LOADED = """

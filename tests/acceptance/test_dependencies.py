@@ -182,6 +182,7 @@ consumers:
 SCOPES_APP = """
 import asyncio, contextlib, itertools, os, time
 from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from buildflow.types import Bucket
 
@@ -191,7 +192,7 @@ def note(text):
 
 counter = itertools.count()
 
-def once():
+def once() -> Iterator[str]:
     note("once opened")
     yield f"once-{os.getpid()}"
     note("once closed")
@@ -200,7 +201,7 @@ def own() -> str:
     note("own built")
     return f"own-{os.getpid()}"
 
-async def engine(dsn: str, once: str):
+async def engine(dsn: str, once: str) -> AsyncIterator[str]:
     await asyncio.sleep(0)
     note("engine opened")
     yield f"engine of {dsn} on {once}"
@@ -216,7 +217,7 @@ class Store:
         note("store closed")
 
 @contextlib.contextmanager
-def session(store):
+def session(store) -> Iterator[int]:
     number = next(counter)
     note(f"session {number} opened")
     yield number

@@ -1,47 +1,75 @@
-"""`platform config`: the effective configuration of a stack, secrets masked."""
+"""`platform config`: what a stack really is, or the file in its one canonical form; secrets masked."""
 
-import re
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct
-from buildflow.cli.terminal import put, put_json
-from buildflow.compiler import DEFAULT_FILE
-from buildflow.spec.document import plain
+import typer
 
-_SECRET = re.compile(r"secret|password|token|private_key|service_account_info|access_key", re.IGNORECASE)
+from buildflow.cli.config_origins import Origins
+from buildflow.cli.config_text import commented, flat, plain, yaml_lines
+from buildflow.cli.config_values import Tree, canonical, resolved
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, compiled, correct
+from buildflow.cli.terminal import put, put_json, styled
+from buildflow.compiler import DEFAULT_FILE, Compilation
+from buildflow.diagnostics import errors_in
+from buildflow.spec.environment import read_env_file
+
+OF_VALUES = ("BF121",)
+"""Mistakes that the canonical form does not mind, because it puts nothing in: a variable that is not set."""
 
 
 def config(
     file: FileOption = Path(DEFAULT_FILE),
     stack: StackOption = None,
     values: SetOption = None,
+    as_resolved: Annotated[
+        bool, typer.Option("--resolved", help="One stack: overlays laid over, `${...}` put in, defaults. The default.")
+    ] = False,
+    as_canonical: Annotated[
+        bool, typer.Option("--canonical", help="The file in its one form: all stacks, short forms written out.")
+    ] = False,
+    origins: Annotated[bool, typer.Option("--origins", help="Say of every value where it comes from.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what one stack really is: overlays laid over, `${...}` put in, short forms written out.
+    """Print what one stack really is, or the file in its canonical form, as YAML that `platform check` accepts.
 
-    Secrets stay references, and values under names that sound like secrets are masked.
+    `platform config --stack aws --origins` tells a value of the file from an overlay's, an environment variable's
+    and a default. Secrets stay references, and values under names that sound like secrets are masked.
     """
-    result = correct(Choice(file, stack, values), as_json=as_json)
-    root = dict(plain(result.declaration.root))
-    root["stacks"] = {result.stack: root.get("stacks", {}).get(result.stack)}
-    effective = mask(root)
-    if as_json:
-        put_json(effective)
-        return
-    import yaml
-
-    put(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=100).rstrip())
+    if as_resolved and as_canonical:
+        raise typer.BadParameter("choose one of them", param_hint="--resolved, --canonical")
+    choice = Choice(file, stack, values)
+    result = _without_values(choice, as_json) if as_canonical else correct(choice, as_json=as_json)
+    known = origins_of(result, choice)
+    tree = canonical(known) if as_canonical else resolved(result, known)
+    show(tree, with_origins=origins, as_json=as_json)
 
 
-def mask(value: Any, name: str = "") -> Any:
-    """A copy without what nobody should read over a shoulder."""
-    if isinstance(value, dict):
-        return {key: mask(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [mask(item, name) for item in value]
-    if isinstance(value, str) and value and _SECRET.search(name) and "${secret." not in value:
-        return "********"
-    if isinstance(value, str) and "://" in value:
-        return re.sub(r"://([^:/@\s]*):[^@\s]+@", r"://\1:********@", value)
-    return value
+def _without_values(choice: Choice, as_json: bool) -> Compilation:
+    result = compiled(choice)
+    wrong = errors_in(d for d in result.diagnostics if d.code not in OF_VALUES)
+    return correct(choice, as_json=as_json) if wrong else result
+
+
+def origins_of(result: Compilation, choice: Choice) -> Origins:
+    return Origins(
+        result.document,
+        result.stack,
+        choice.variables,
+        environment=dict(os.environ),
+        env_file=read_env_file(result.root),
+        chosen=choice.stack is not None,
+    )
+
+
+def show(tree: dict[str, Tree], *, with_origins: bool, as_json: bool) -> None:
+    if as_json and with_origins:
+        put_json({path: {"value": leaf.value, "origin": leaf.origin} for path, leaf in flat(tree)})
+    elif as_json:
+        put_json(plain(tree))
+    else:
+        lines = list(yaml_lines(tree))
+        told = commented(lines) if with_origins else ((text, "") for text, _ in lines)
+        put("\n".join(text + styled(about, "dim", to=sys.stdout) if about else text for text, about in told))

@@ -1,22 +1,30 @@
 """`platform graph`: what is stored, served and consumed, and how it hangs together."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
 
+from buildflow.cli.graph_drawing import Drawing, Edge, Node, Place
+from buildflow.cli.graph_texts import dot, mermaid, tree
 from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct
-from buildflow.cli.terminal import put, put_json
+from buildflow.cli.terminal import put, say
 from buildflow.compiler import DEFAULT_FILE
-from buildflow.ir.runtime import HandlerPlan, RuntimePlan
+from buildflow.ir.runtime import ConsumerPlan, Injection, RuntimePlan
+from buildflow.primitives.base import Role
+from buildflow.primitives.registry import all_primitives, driver
 
 
 class Format(StrEnum):
     tree = "tree"
     mermaid = "mermaid"
+    dot = "dot"
     json = "json"
+    svg = "svg"
 
 
 def graph(
@@ -24,95 +32,131 @@ def graph(
     stack: StackOption = None,
     values: SetOption = None,
     format: Annotated[Format, typer.Option("--format", help="How to draw it.")] = Format.tree,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it there instead of to stdout.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the project: primitives, routes, consumers, dependencies, and what goes where."""
-    plan = correct(Choice(file, stack, values), as_json=as_json).plan
-    if as_json or format is Format.json:
-        put_json({"nodes": list(_nodes(plan)), "edges": [{"from": a, "to": b, "as": c} for a, b, c in edges(plan)]})
-    elif format is Format.mermaid:
-        put("\n".join(_mermaid(plan)))
-    else:
-        put("\n".join(_tree(plan)))
+    """Draw the project: primitives, routes, consumers, dependencies, and what goes where.
+
+    `platform graph --format svg --out graph.svg` makes a picture for a README. GitHub and GitLab draw what
+    `--format mermaid` prints in a block of Markdown, Graphviz what `--format dot` prints.
+    """
+    drawing = drawing_of(correct(Choice(file, stack, values), as_json=as_json).plan)
+    text = _FORMATS[Format.json if as_json else format](drawing)
+    if out is None:
+        put(text)
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", "utf-8")
+    except OSError as exc:
+        raise typer.BadParameter(f"{out} cannot be written: {exc.strerror}", param_hint="--out") from exc
+    say(f"wrote {out}")
+
+
+def drawing_of(plan: RuntimePlan) -> Drawing:
+    return Drawing(plan.project, plan.stack, tuple(nodes(plan)), tuple(_edges(plan)))
 
 
 def edges(plan: RuntimePlan) -> Iterator[tuple[str, str, str]]:
     """(from, to, as what), in the direction in which data or a value goes."""
+    for origin, target, what in _edges(plan):
+        yield origin.key, target.key, what
+
+
+def _edges(plan: RuntimePlan) -> Iterator[Edge]:
     for resource in plan.resources:
         for name, target in resource.references.items():
-            yield target, resource.key, name
+            yield Edge(_primitive(target), _primitive(resource.key), name)
     for dependency in plan.dependencies:
-        for injection in dependency.inject:
-            yield injection.key, dependency.key, "injected"
+        yield from _injected(dependency.inject, Place("dependency", dependency.key))
     for route in plan.routes:
-        yield from _handler_edges(f"{route.method} {route.path}", route.handler)
+        place = Place("route", f"{route.method} {route.path}")
+        yield from _injected(route.handler.inject, place)
+        if route.auth:
+            yield Edge(Place("dependency", route.auth), place, "auth")
         if route.sink:
-            yield f"{route.method} {route.path}", route.sink, "sink"
+            yield Edge(place, _primitive(route.sink), "sink")
     for consumer in plan.consumers:
-        yield consumer.source, consumer.key, "source"
-        yield from _handler_edges(consumer.key, consumer.handler)
-        if consumer.sink:
-            yield consumer.key, consumer.sink, "sink"
+        place = Place("consumer", consumer.key)
+        yield Edge(_primitive(consumer.source), place, "source")
+        yield from _injected(consumer.handler.inject, place)
+        for sink in _sinks(consumer):
+            yield Edge(place, _primitive(sink), "sink")
         if consumer.dead_letter:
-            yield consumer.key, consumer.dead_letter, "dead letters"
+            yield Edge(place, _primitive(consumer.dead_letter), "dead letters")
 
 
-def _handler_edges(owner: str, handler: HandlerPlan) -> Iterator[tuple[str, str, str]]:
-    for injection in handler.inject:
-        yield injection.key, owner, "injected"
+def _primitive(key: str) -> Place:
+    return Place("primitive", key)
 
 
-def _nodes(plan: RuntimePlan) -> Iterator[dict[str, str]]:
+def _injected(injections: Iterable[Injection], owner: Place) -> Iterator[Edge]:
+    for injection in injections:
+        yield Edge(Place(injection.kind, injection.key), owner, "injected")
+
+
+def _sinks(consumer: ConsumerPlan) -> list[str]:
+    return list(dict.fromkeys([*([consumer.sink] if consumer.sink else []), *(sink.to for sink in consumer.sinks)]))
+
+
+def nodes(plan: RuntimePlan) -> Iterator[Node]:
+    """What the edges are between, and what stands alone."""
     for resource in plan.resources:
-        yield {"key": resource.key, "kind": "primitive", "type": resource.type, "id": resource.id}
+        sends_only = Role.STORE not in all_primitives()[resource.type].roles
+        yield Node(resource.key, "primitive", resource.type, resource.id, sends_only=sends_only)
     for dependency in plan.dependencies:
-        yield {"key": dependency.key, "kind": "dependency", "type": dependency.scope, "id": dependency.factory}
+        yield Node(dependency.key, "dependency", dependency.scope, dependency.factory)
     for route in plan.routes:
-        yield {"key": f"{route.method} {route.path}", "kind": "route", "type": route.method,
-               "id": route.handler.function}  # fmt: skip
+        yield Node(f"{route.method} {route.path}", "route", route.method, route.handler.function)
+    for mount in plan.mounts:
+        yield Node(mount.path, "mount", "files", mount.folder)
     for consumer in plan.consumers:
-        yield {"key": consumer.key, "kind": "consumer", "type": consumer.pool, "id": consumer.handler.function}
+        guarantee = _weakest(_guarantee(plan, sink) for sink in _sinks(consumer))
+        yield Node(consumer.key, "consumer", consumer.pool, consumer.handler.function, guarantee)
 
 
-def _tree(plan: RuntimePlan) -> Iterator[str]:
-    yield f"{plan.project} ({plan.stack})"
-    groups: dict[str, list[tuple[str, list[str]]]] = {}
-    incoming: dict[str, list[str]] = {}
-    for origin, target, what in edges(plan):
-        if what == "source":
-            incoming.setdefault(target, []).insert(0, f"takes from {origin}")
-        elif what in ("sink", "dead letters"):
-            incoming.setdefault(origin, []).append(f"{'writes to' if what == 'sink' else 'gives up to'} {target}")
-        else:
-            incoming.setdefault(target, []).append(f"uses {origin}")
-    for node in _nodes(plan):
-        line = {"primitive": f"{node['key']}  {node['type']}  {node['id']}",
-                "route": f"{node['key']}  -> {node['id']}",
-                "consumer": f"{node['key']}  -> {node['id']}",
-                "dependency": f"{node['key']}  {node['id']}  ({node['type']})"}[node["kind"]]  # fmt: skip
-        heading = "dependencies" if node["kind"] == "dependency" else f"{node['kind']}s"
-        groups.setdefault(heading, []).append((line, incoming.get(node["key"], [])))
-    for number, (heading, items) in enumerate(groups.items()):
-        last_group = number == len(groups) - 1
-        yield f"{'└' if last_group else '├'}── {heading}"
-        bar = "    " if last_group else "│   "
-        for index, (line, leaves) in enumerate(items):
-            last = index == len(items) - 1
-            yield f"{bar}{'└' if last else '├'}── {line}"
-            for leaf, text in enumerate(leaves):
-                yield f"{bar}{'    ' if last else '│   '}{'└' if leaf == len(leaves) - 1 else '├'}── {text}"
+def _guarantee(plan: RuntimePlan, sink: str) -> str:
+    resource = plan.resource(sink)
+    return _sink_guarantee(resource.type, resource.provider)
 
 
-_SHAPES = {"primitive": "[({})]", "route": "([{}])", "consumer": "[[{}]]", "dependency": "{{{{{}}}}}"}
+@cache
+def _sink_guarantee(type: str, provider: str) -> str:
+    """What a sink's class promises, in words. The class is what the driver says it makes: none is made here."""
+    made = get_type_hints(driver(type, provider).sink).get("return")
+    return str(getattr(made, "guarantee", ""))
 
 
-def _mermaid(plan: RuntimePlan) -> Iterator[str]:
-    yield "flowchart LR"
-    names: dict[str, str] = {}
-    for number, node in enumerate(_nodes(plan)):
-        names[node["key"]] = f"n{number}"
-        label = f'"{node["key"]}<br/><i>{node["type"]}</i>"'
-        yield f"  n{number}{_SHAPES[node['kind']].format(label)}"
-    for origin, target, what in edges(plan):
-        if origin in names and target in names:
-            yield f"  {names[origin]} -->|{what}| {names[target]}"
+def _weakest(guarantees: Iterator[str]) -> str:
+    found = set(guarantees)
+    return "at least once" if "at least once" in found else "".join(found) if len(found) == 1 else ""
+
+
+def _json(drawing: Drawing) -> str:
+    shown = [
+        {
+            "key": n.key,
+            "kind": n.kind,
+            "type": n.type,
+            "id": n.id,
+            **({"guarantee": n.guarantee} if n.guarantee else {}),
+        }
+        for n in drawing.nodes
+    ]
+    linked = [{"from": origin.key, "to": target.key, "as": what} for origin, target, what in drawing.edges]
+    return json.dumps({"nodes": shown, "edges": linked}, indent=2, ensure_ascii=False)
+
+
+def _svg(drawing: Drawing) -> str:
+    from buildflow.cli.graph_svg import svg
+
+    return svg(drawing)
+
+
+_FORMATS: dict[Format, Callable[[Drawing], str]] = {
+    Format.tree: lambda drawing: "\n".join(tree(drawing)),
+    Format.mermaid: lambda drawing: "\n".join(mermaid(drawing)),
+    Format.dot: lambda drawing: "\n".join(dot(drawing)),
+    Format.json: _json,
+    Format.svg: _svg,
+}

@@ -18,6 +18,7 @@ from buildflow.errors import BuildflowError
 
 PROJECT, INFRASTRUCTURE, RUN_TIME, DATA = "The project", "Infrastructure", "Run time", "What it holds"
 COMMANDS = {
+    "init": ("init:init", PROJECT),
     "check": ("check:check", PROJECT),
     "config": ("config:config", PROJECT),
     "schema": ("schema:schema", PROJECT),

@@ -12,6 +12,7 @@ from typing import NoReturn
 from buildflow.cli.project import Choice
 from buildflow.cli.terminal import say, show
 from buildflow.errors import BuildflowError
+from buildflow.spec.environment import ENV_FILE
 
 _LEFT_ALONE = {".buildflow", ".git", ".venv", "node_modules", "__pycache__"}
 
@@ -42,7 +43,7 @@ def run_reloading(choice: Choice, prepare: Callable[[], list[str]]) -> NoReturn:
 
 def _counts(path: Path, root: Path) -> bool:
     inside = path.relative_to(root).parts if path.is_relative_to(root) else path.parts
-    return path.suffix in (".py", ".yaml", ".yml") and not _LEFT_ALONE & set(inside)
+    return (path.suffix in (".py", ".yaml", ".yml") or path.name == ENV_FILE) and not _LEFT_ALONE & set(inside)
 
 
 def _prepared(prepare: Callable[[], list[str]]) -> list[str] | None:

@@ -17,7 +17,7 @@ _SOUNDS_SECRET = re.compile(
     r"(^|[_.-])(password|passwd|passphrase|secret|token|api[_-]?key|private_?key|access_?key|secret_?key|authorization|cookie)$",
     re.IGNORECASE,
 )
-_LOOKS_SECRET = re.compile(
+LOOKS_SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[A-Z0-9]{16}\b|\b(ghp|gho|ghs)_[A-Za-z0-9]{36}\b"
     r"|\bsk_live_[A-Za-z0-9]{16,}|\bxox[bapr]-[A-Za-z0-9-]{10,}"
 )
@@ -98,7 +98,7 @@ def _clear(path: tuple[Any, ...], node: Scalar) -> str:
     text = str(node.value)
     if not text or node.interpolated or path[0] not in _VALUES or not _NAMES.isdisjoint(path):
         return ""
-    if _LOOKS_SECRET.search(text):
+    if LOOKS_SECRET.search(text):
         return f"`{path[-1]}` looks like a secret, written in clear"
     if _URL_WITH_PASSWORD.match(text):
         return f"`{path[-1]}` holds a password, written in clear"

@@ -155,6 +155,8 @@ class SecretsPlan(Plan):
     file: str | None = None
     store: str | None = None
     prefix: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The stack's settings of the store's provider; its secrets are references still."""
 
 
 class OptionsPlan(Plan):

@@ -1,7 +1,6 @@
 """One process's way to its primitives: sources, sinks and handles, each made on first use."""
 
 import importlib
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.primitives.base import Sink, Source
 from buildflow.primitives.registry import driver
+from buildflow.providers.secrets import open_secrets
 from buildflow.spec.interpolation import resolve_references
 
 
@@ -21,6 +21,7 @@ class Connections:
         self.plan = plan
         self.root = root
         self.graph = ResourceGraph(project=plan.project, stack=plan.stack, resources=plan.resources)
+        self.secrets = open_secrets(plan.secrets, root)
         self._sessions: dict[str, Any] = {}
         self._made: dict[tuple[str, str], Any] = {}
         self._lock = threading.RLock()
@@ -83,9 +84,7 @@ class Connections:
 
     def _lookup(self, root: str, rest: str) -> Any:
         if root == "secret":
-            if rest not in os.environ:
-                raise UnknownName(f"the secret {rest} is not set", hint=f"export {rest}=... before the start")
-            return os.environ[rest]
+            return self.secrets.get(rest)
         key, _, output = rest.partition(".")
         outputs = self._resource(key).outputs
         if output not in outputs:

@@ -29,6 +29,7 @@ from buildflow.errors import BuildflowError, ServiceUnavailable
 from buildflow.interrupts import interrupt
 from buildflow.ir.runtime import ConsumerPlan, RetryPlan, RuntimePlan
 from buildflow.primitives.base import Element, Entry, Source, flatten
+from buildflow.providers.secret_mask import masked
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.dead_letters import encodable, letter_of, open_dead_letters
 from buildflow.runtime.dependencies import Container
@@ -185,8 +186,9 @@ class ConsumerRunner:
         return rows
 
     def failure(self, exc: BaseException, element: Element) -> _Failure:
-        words = "".join(traceback.format_exception(exc))
-        error = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        # starred here, where the process knows its secrets: the main process, the store and `status` do not
+        words = masked("".join(traceback.format_exception(exc)))
+        error = masked(f"{type(exc).__name__}: {exc}") if str(exc) else type(exc).__name__
         last = element.attempt >= self.plan.retry.attempts
         hopeless = isinstance(exc, (Undecodable, *self.retry_never)) or (
             bool(self.retry_only) and not isinstance(exc, self.retry_only)
@@ -245,7 +247,7 @@ class _Work:
         self._tell(index, f"given up after attempt {element.attempt}", error)
 
     def _tell(self, index: int, fate: str, error: str) -> None:
-        self.report.error = f"{short(self.elements[index].id)} {fate}: {first_line(error)}"
+        self.report.error = f"{short(self.elements[index].id)} {fate}: {first_line(masked(error))}"
 
     def commit_if_due(self) -> None:
         if self.pending and time.monotonic() - self.committed_at >= COMMIT_EVERY:

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from buildflow.errors import BuildflowError
 from buildflow.ir.runtime import RuntimePlan
+from buildflow.providers.secret_mask import masked
 from buildflow.runtime.connections import Connections
 
 BEAT = 1.0
@@ -25,7 +27,7 @@ def read_plan(path: Path) -> RuntimePlan:
 
 
 class _Format(logging.Formatter):
-    """`12:30:05 worker    WARNING text`, the level only where it is more than a note."""
+    """`12:30:05 worker    WARNING text`, the level only where it is more than a note, secrets starred."""
 
     def __init__(self, part: str, colour: bool) -> None:
         super().__init__()
@@ -39,7 +41,7 @@ class _Format(logging.Formatter):
         text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {self.part} {level}{record.getMessage()}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return text
+        return masked(text)
 
 
 def set_up_logging(part: str, level: str) -> None:
@@ -49,6 +51,15 @@ def set_up_logging(part: str, level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("celery", "kombu", "amqp", "asyncio", "watchfiles", "uvicorn", "multipart", "python_multipart"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    sys.excepthook = _log_failure
+    threading.excepthook = lambda failed: _log_failure(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+
+def _log_failure(kind: type[BaseException], failure: BaseException | None, where: TracebackType | None) -> None:
+    """What nobody caught, as Python tells it, but by way of the log: its text may hold a secret."""
+    if not issubclass(kind, KeyboardInterrupt | SystemExit):
+        found = failure if failure is not None else kind()
+        logging.getLogger("buildflow").critical("a failure that nobody caught", exc_info=(kind, found, where))
 
 
 class Notify:
@@ -64,7 +75,7 @@ class Notify:
         if self.fd is None:
             return
         try:
-            os.write(self.fd, json.dumps({"state": state, "error": error[:500]}).encode() + b"\n")
+            os.write(self.fd, json.dumps({"state": state, "error": masked(error)[:500]}).encode() + b"\n")
         except BrokenPipeError:
             self.fd = None  # started alone, or its supervisor is gone
 
@@ -127,7 +138,8 @@ class Heartbeat:
 
 
 def in_words(exc: BaseException) -> str:
-    """A failure as one line for `status` and the log."""
+    """A failure as one line for `status` and the log, secrets starred: they leave this process by way of others,
+    which do not know them."""
     if isinstance(exc, BuildflowError):
-        return f"{exc}" + (f" ({exc.hint})" if exc.hint else "")
-    return f"{type(exc).__name__}: {exc}"
+        return masked(f"{exc}" + (f" ({exc.hint})" if exc.hint else ""))
+    return masked(f"{type(exc).__name__}: {exc}")

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from buildflow.errors import BuildflowError, PortInUse
+from buildflow.providers.env_file import env_file_in_environment
 from buildflow.providers.redis_service import attach
 
 PARTS = ("gateway", "worker", "watcher")
@@ -287,7 +288,8 @@ def main() -> None:
     parser.add_argument("--pool", default=None)
     arguments = parser.parse_args()
     try:
-        code = asyncio.run(Supervisor(arguments.plan, arguments).run())
+        with env_file_in_environment(Path.cwd()):  # every part inherits it
+            code = asyncio.run(Supervisor(arguments.plan, arguments).run())
     except BuildflowError as exc:
         _say(f"error: {exc}" + (f"\n{'':<20}help: {exc.hint}" if exc.hint else ""))
         code = 1

@@ -13,7 +13,7 @@ def read_env_file(folder: Path) -> dict[str, str]:
         return {}
     from dotenv import dotenv_values
 
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    return {name: value for name, value in dotenv_values(path, encoding="utf-8-sig").items() if value is not None}
 
 
 def effective_environment(folder: Path, own: Mapping[str, str]) -> dict[str, str]:

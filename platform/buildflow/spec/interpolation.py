@@ -249,7 +249,7 @@ def places(node: Scalar) -> list[tuple[str, str, Span]]:
 def references(text: str) -> list[tuple[str, str]]:
     """The references left in a text after `interpolate`: ("secret", "X"), ("primitives", "images.url")."""
     return [
-        (match[1].partition(".")[0], match[1].partition(".")[2])
+        (match[1].strip().partition(".")[0], match[1].strip().partition(".")[2])
         for match in _TOKEN.finditer(text)
         if match[1] is not None
     ]
@@ -268,7 +268,7 @@ def resolve_references(value: Any, lookup: Callable[[str, str], Any]) -> Any:
     def put_in(match: re.Match[str]) -> str:
         if match[0] == "$${" or match[1] is None:
             return "${"
-        root, _, rest = match[1].partition(".")
+        root, _, rest = match[1].strip().partition(".")
         return str(lookup(root, rest))
 
     return _TOKEN.sub(put_in, value)

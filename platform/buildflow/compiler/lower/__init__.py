@@ -49,7 +49,7 @@ def lower(
         broker_url=declaration.stack.broker_url if declaration.stack else None,
         state_url=declaration.stack.state_url if declaration.stack else None,
         options=OptionsPlan(**declaration.options.model_dump(include=set(OptionsPlan.model_fields))),
-        secrets=SecretsPlan(**declaration.stack.secrets.model_dump()) if declaration.stack else SecretsPlan(),
+        secrets=_secrets(declaration),
         settings=_settings(declaration),
         resources=state.graph.resources,
         dependencies=tuple(dependencies),
@@ -71,7 +71,17 @@ def _with_columns(resource: Resource, state: Lowering) -> Resource:
     return resource.model_copy(update={"columns": columns}) if columns else resource
 
 
-def _settings(declaration: Declaration) -> dict[str, Any]:
-    """The stack's own block for its provider; its secrets are references still."""
+def _settings(declaration: Declaration, provider: str | None = None) -> dict[str, Any]:
+    """The stack's own block for a provider (its own one); secrets in it are references still."""
     stack = declaration.stack
-    return dict(getattr(stack, stack.provider).model_dump(exclude_none=True)) if stack else {}
+    block = getattr(stack, provider or stack.provider) if stack else None
+    return dict(block.model_dump(exclude_none=True)) if block else {}
+
+
+def _secrets(declaration: Declaration) -> SecretsPlan:
+    stack = declaration.stack
+    if stack is None:
+        return SecretsPlan()
+    provider = stack.secrets.store.partition("_")[0] if stack.secrets.store else None
+    settings = _settings(declaration, provider) if provider else {}
+    return SecretsPlan(**stack.secrets.model_dump(), settings=settings)

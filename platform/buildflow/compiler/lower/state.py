@@ -88,7 +88,12 @@ class Lowering:
         if not isinstance(dependency, Dependency):
             return UNKNOWN
         signature = self.sources.signature(dependency.factory)
-        return signature.returns if isinstance(signature, Signature) else UNKNOWN
+        if not isinstance(signature, Signature):
+            return UNKNOWN
+        given = signature.returns
+        if signature.is_generator or given.name == "contextlib.AbstractContextManager":
+            given = given.item or UNKNOWN  # what it yields
+        return given
 
     def signature(self, reference: str, *path: Any) -> Signature | None:
         signature = self.sources.signature(reference)
