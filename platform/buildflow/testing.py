@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildflow.compiler import compile_file
-from buildflow.diagnostics import did_you_mean
+from buildflow.compiler.not_yet import CODE as NOT_YET
+from buildflow.diagnostics import Severity, did_you_mean
 from buildflow.errors import BuildflowError, UnknownName
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.primitives.registry import driver
+from buildflow.providers.env_file import env_file_in_environment
 from buildflow.provision.apply import apply as make_changes
 from buildflow.provision.apply import bound_resources
 from buildflow.provision.changes import diff
@@ -178,9 +180,9 @@ def app(
     extra = {stack: {"provider": "local", "local": {"dir": str(folder)}}}
     compiled = compile_file(Path(file), stack=stack, variables=variables, extra_stacks=extra)
     try:
-        if not compiled.ok:
-            mistakes = [f"{d.span.file}:{d.span.line}:{d.span.column} {d.message}" for d in compiled.diagnostics]
-            raise ProjectInvalid("\n".join(mistakes))
+        wrong = [d for d in compiled.diagnostics if d.severity is Severity.ERROR or d.code == NOT_YET]
+        if wrong:
+            raise ProjectInvalid("\n".join(f"{d.span.file}:{d.span.line}:{d.span.column} {d.message}" for d in wrong))
         known = [d.key for d in compiled.plan.dependencies]
         unknown = sorted(set(replace or {}).difference(known))
         if unknown:
@@ -208,7 +210,7 @@ def _running(
     plan: RuntimePlan, connections: Connections, replace: Mapping[str, Any], client: type["TestClient"]
 ) -> Iterator[App]:
     running = App(plan, connections, replace)
-    with asyncio.Runner() as loop:
+    with env_file_in_environment(connections.root), asyncio.Runner() as loop:
         loop.run(running.container.open([d.key for d in plan.dependencies]))
         try:
             gateway = Gateway(plan, connections, running.container, Notify(None))

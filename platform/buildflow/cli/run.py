@@ -7,14 +7,17 @@ is given back, and what runs needs no YAML.
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from buildflow.cli.project import Choice, FileOption, SetOption, StackOption, correct, folder_of
-from buildflow.cli.terminal import say, styled
+from buildflow.cli.terminal import EXIT_MISTAKE, say, show_diagnostics, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
+from buildflow.compiler.not_yet import CODE as NOT_YET
+from buildflow.diagnostics import Severity
 
 HostOption = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 PortOption = Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="The port to listen on; 0 picks one.")]
@@ -84,7 +87,7 @@ def _prepared(choice: Choice, apply: bool) -> Compilation:
     from buildflow.provision.changes import unapplied
     from buildflow.provision.state import load
 
-    result = correct(choice)
+    result = _runnable(correct(choice))
     if not result.plan.state_url:
         find_server()  # before anything is created: a machine without one is told how to install it
     if apply:
@@ -96,6 +99,17 @@ def _prepared(choice: Choice, apply: bool) -> Compilation:
         stack = f" --stack {choice.stack}" if choice.stack else ""
         words = f'stack "{result.stack}" has changes that were not applied: {", ".join(missing)}'
         raise NotApplied(words, hint=f"platform apply{stack}, or platform run{stack} --apply")
+    return result
+
+
+def _runnable(result: Compilation) -> Compilation:
+    """The same compilation; where something of it would be ignored, that is shown, and the command ends with 1."""
+    found = [replace(d, severity=Severity.ERROR) for d in result.diagnostics if d.code == NOT_YET]
+    if found:
+        show_diagnostics(found, result.document.lines, result.document.path)
+        keys, do = ("1 key", "does") if len(found) == 1 else (f"{len(found)} keys", "do")
+        say(f"{keys} of {result.document.path} {do} not run in this version; nothing was started")
+        sys.exit(EXIT_MISTAKE)
     return result
 
 

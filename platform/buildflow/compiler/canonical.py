@@ -92,6 +92,8 @@ def _original(root: Mapping, found: list[Diagnostic]) -> Mapping:
 
 def _pulumi_stacks(root: Mapping, block: Mapping, found: list[Diagnostic]) -> Mapping:
     node, home = block.get("stacks"), block.pairs.get("pulumi_home")
+    if home and not (isinstance(home.value, Scalar) and isinstance(home.value.value, str)):
+        found.append(Diagnostic("BF203", "`pulumi_home` has to be text", home.value.span, "write a folder"))
     stacks = root.get("stacks") or Mapping({}, root.span)
     if node is not None and not isinstance(node, Sequence):
         hint = "write `- name: local`; or use the key `stacks` of the file itself"
@@ -108,6 +110,9 @@ def _pulumi_stacks(root: Mapping, block: Mapping, found: list[Diagnostic]) -> Ma
         if name.value in named:
             message = f'pulumi_config has a stack "{name.value}" already'
             found.append(Diagnostic("BF102", message, name.span, "keep one of them, or rename one"))
+        elif name.value in stacks.pairs:
+            message = f'the stack "{name.value}" stands below `stacks` too'
+            found.append(Diagnostic("BF102", message, name.span, "keep the one below `stacks`"))
         named.add(name.value)
         if name.value not in stacks.pairs:
             body = item.without("name")

@@ -37,7 +37,7 @@ def not_yet(declaration: Declaration) -> Iterator[Diagnostic]:
     for section, entries, rules in sections:
         for key, entry in entries.items():
             for name in (name for name, uses in rules.items() if uses(entry)):
-                message = f"this `{name}` compiles, and this version does not run it yet"
+                message = f"`{section}.{key}.{name}` compiles, and this version does not run it yet"
                 hint = "`platform run` refuses a project that needs it, rather than ignore it"
                 span = declaration.key_span(section, key, name)
                 yield Diagnostic(CODE, message, span, hint, severity=Severity.WARNING)

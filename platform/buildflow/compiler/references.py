@@ -84,7 +84,13 @@ def check_role(target: str, role: Role, path: tuple[Any, ...], state: Resolution
 def check_auth(name: str | None, path: tuple[Any, ...], state: Resolution) -> None:
     """`auth` names a dependency."""
     declaration = state.declaration
-    if name is None or name in declaration.dependencies or ("dependencies", name) in declaration.broken:
+    if name is None or ("dependencies", name) in declaration.broken:
+        return
+    if name in declaration.dependencies:
+        if declaration.dependencies[name].scope in ("global", "replica"):
+            message = f'"{name}" is built once a process, so it refuses no request'
+            place = (Related("it is declared here", declaration.key_span("dependencies", name)),)
+            state.report("BF320", message, *path, hint=f"give {name} `scope: request`", related=place)
         return
     if name == NO_AUTH:
         if path[0] != "routes":

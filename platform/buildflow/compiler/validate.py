@@ -129,6 +129,10 @@ def _dependency_model(pair: document.Pair, found: list[Diagnostic]) -> type[Base
         return None
     if isinstance(node, Scalar) and node.value in project.BUILT_INS:
         return project.BUILT_INS[str(node.value)]
+    if isinstance(node, Scalar) and node.value is None:
+        hint = f"one of: {', '.join(project.BUILT_INS)}; or leave it out, and write `factory`"
+        found.append(Diagnostic("BF203", "`type` is empty", node.span, hint))
+        return None
     name = plain(node)
     message = f'there is no built-in dependency "{name}"'
     found.append(misspelt("BF205", message, node.span, str(name), project.BUILT_INS))

@@ -7,7 +7,7 @@ A factory is a function, an async function, a class, a generator or a context ma
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from buildflow.errors import BuildflowError, DependencyFailed
@@ -38,6 +38,7 @@ class Container:
         self.threads = threads
         self.replaced = dict(replace or {})
         self.values: dict[str, Any] = {**(inherited or {}), **self.replaced}
+        self._factories: dict[str, Any] = {}
         self._stack = contextlib.AsyncExitStack()
 
     async def open(self, keys: Iterable[str], scopes: tuple[str, ...] = LONG_LIVED) -> None:
@@ -70,10 +71,22 @@ class Container:
         self, plan: DependencyPlan, stack: contextlib.AsyncExitStack, local: dict[str, Any], *, threads: bool = False
     ) -> Any:
         """One dependency, its needs first; its clean-up goes onto `stack`, `local` keeps what one request shares."""
-        arguments = {**self.connections.resolve(plan.arguments)}
+        resolve = self.connections.resolve  # a secret's store may take its time
+        arguments = {**(await asyncio.to_thread(resolve, plan.arguments) if threads else resolve(plan.arguments))}
         for injection in plan.inject:
             arguments[injection.parameter] = await self.value(injection, stack, local)
-        return await enter(load(plan.factory), arguments, stack, threads=threads)
+        return await enter(self._factory(plan), arguments, stack, threads=threads)
+
+    def _factory(self, plan: DependencyPlan) -> Any:
+        """A dependency's factory. Raises `DependencyFailed` for one that needs what only a request has."""
+        if plan.key not in self._factories:
+            factory = load(plan.factory)
+            filled = {*plan.arguments, *(i.parameter for i in plan.inject)}
+            if missing := _unfilled(factory, filled):
+                words = f'its parameter "{missing}" is not filled: a request could, and here is none'
+                raise DependencyFailed(f"{plan.factory}: {words}")
+            self._factories[plan.key] = factory
+        return self._factories[plan.key]
 
     async def value(self, injection: Injection, stack: contextlib.AsyncExitStack, local: dict[str, Any]) -> Any:
         """What one parameter receives, built now if it lives for a request or an injection."""
@@ -109,6 +122,17 @@ class Container:
         return self.values[injection.key]
 
 
+def _unfilled(factory: Callable[..., Any], filled: Collection[str]) -> str | None:
+    """The first parameter that has to be given and is not."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return None  # a class in C
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = (p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in optional)
+    return next((name for name in required if name not in filled), None)
+
+
 async def enter(
     factory: Callable[..., Any], arguments: dict[str, Any], stack: contextlib.AsyncExitStack, *, threads: bool = False
 ) -> Any:
@@ -120,7 +144,7 @@ async def enter(
 
     def call() -> tuple[Any, Any]:
         made = factory(**arguments)
-        if _is_manager(made, factory) and not hasattr(made, "__aenter__"):
+        if is_manager(made, factory) and not hasattr(made, "__aenter__"):
             return made, made.__enter__()
         return None, made
 
@@ -130,7 +154,7 @@ async def enter(
         return value
     if inspect.isawaitable(value) and not isinstance(value, asyncio.Future):
         value = await value
-    if _is_manager(value, factory) and hasattr(value, "__aenter__"):
+    if is_manager(value, factory) and hasattr(value, "__aenter__"):
         manager, value = value, await value.__aenter__()
         stack.push_async_exit(_leaving_async(manager))
     return value
@@ -152,7 +176,7 @@ def _leaving_async(manager: Any) -> Callable[..., Awaitable[None]]:
     return leave
 
 
-def _is_manager(made: Any, factory: Any) -> bool:
+def is_manager(made: Any, factory: Any) -> bool:
     """A generator's context manager, or an object of a class that was named as the factory and is one."""
     if isinstance(made, contextlib._GeneratorContextManager | contextlib._AsyncGeneratorContextManager):
         return True

@@ -275,6 +275,7 @@ def compile_route(route: APIRoute) -> FastRoute | None:
         or (route.response_field is not None and not hasattr(route.response_field, "serialize_json"))
         or not is_body_allowed_for_status_code(route.status_code)
         or not _is_plain_function(endpoint)
+        or not inspect.isfunction(route.app)  # something stands around the route: a service's middleware
         or any(type(c).__name__ not in ("StringConvertor", "PathConvertor") for c in route.param_convertors.values())
         or None in path
         or None in query

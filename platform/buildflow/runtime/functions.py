@@ -154,3 +154,26 @@ def _is_record(cls: type) -> bool:
         or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
         or typing.is_typeddict(cls)
     )
+
+
+def evaluated_signature(function: Any, given: collections.abc.Collection[str] = ()) -> inspect.Signature:
+    """A function's signature with its annotations evaluated. Those of `given` parameters, and of what it returns,
+    may name what is imported for type checkers alone: they are left out then."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except NameError:
+        written = inspect.signature(function)
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    parameters = [
+        p.replace(annotation=Any if p.name in given else _evaluated(p.annotation, names))
+        for p in written.parameters.values()
+    ]
+    try:
+        returns = _evaluated(written.return_annotation, names)
+    except NameError:
+        returns = inspect.Signature.empty
+    return written.replace(parameters=parameters, return_annotation=returns)
+
+
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
+    return eval(annotation, names) if isinstance(annotation, str) else annotation

@@ -1,7 +1,7 @@
 """The gateway: a FastAPI app made from the plan, under uvicorn.
 
 Whatever can be known before the first request is done then: handlers are imported and checked, long-lived
-dependencies built, each route bound once. `Gateway` stands before the app: readiness, size and overload.
+dependencies built, each route bound once. `Gateway` stands before the app: services, readiness, size and overload.
 
     python -m buildflow.runtime.gateway PLAN [--host H --port P | --fd N] [--notify FD]
 """
@@ -17,26 +17,30 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import Depends, FastAPI
+from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.requests import HTTPConnection
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from buildflow import __version__
+from buildflow.dependencies import OfRequest
 from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound
-from buildflow.ir.runtime import Injection, RoutePlan, RuntimePlan
+from buildflow.ir.runtime import Injection, RoutePlan, RuntimePlan, ServicePlan
 from buildflow.primitives.base import Entry, flatten
 from buildflow.runtime.connections import Connections
-from buildflow.runtime.dependencies import Container, enter
+from buildflow.runtime.dependencies import Container, enter, is_manager
 from buildflow.runtime.fast_routes import FastRoutes
-from buildflow.runtime.functions import load, load_handler
+from buildflow.runtime.functions import evaluated_signature, load, load_handler
 from buildflow.runtime.process import Heartbeat, Notify, in_words, read_plan, set_up_logging
+from buildflow.runtime.services import WEBSOCKET, Front, Middleware, Services
 
 log = logging.getLogger("buildflow.gateway")
 
@@ -59,12 +63,13 @@ class Gateway:
         self.notify = notify
         self._app: FastAPI | None = None
         self._routes: FastRoutes | None = None
+        self._services: Services | None = None
         self.error = ""
         self.requests = 0
         self.active = 0
         self.refused = 0
         self._limit = plan.options.max_concurrent_requests
-        self._size = plan.options.max_request_size
+        self._no_service = Front(ServicePlan(key=""), plan.options, connections, self._take)
         self._lifespan: contextlib.AsyncExitStack = contextlib.AsyncExitStack()
 
     @property
@@ -74,66 +79,94 @@ class Gateway:
 
     @app.setter
     def app(self, app: FastAPI) -> None:
+        self._find_services()
         self._routes = FastRoutes(app)
         self._app = app
 
+    def _find_services(self) -> None:
+        """Before there is an app, so that its absence is told with a service's CORS headers, too."""
+        if self._services is None:
+            services = Services(self.plan, self.connections, self._take)
+            self._services = services if services.fronts else None
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "lifespan":
+        if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
         if scope["path"].startswith("/_platform/"):
             await self._platform(scope, receive, send)
             return
+        service = None if self._services is None else self._services.of(scope)
+        if service is None:
+            await self._take(scope, receive, send, self._no_service)
+        else:
+            await service.app(scope, receive, send)
+
+    async def _take(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, service: Front) -> None:
+        """Answer a request, or refuse it where it is more than the gateway or its service takes."""
         app, routes = self._app, self._routes
         if app is None or routes is None:
             # why is for `status` and the log: a failure's words may hold what only its owner should read
             await _answer(send, scope, 503, "the gateway is not ready; try again", retry_after=2)
             return
-        if self.active >= self._limit:
+        if self.active >= self._limit or service.active >= service.limit:
             self.refused += 1
             await _answer(send, scope, 503, "too many requests at once; try again", retry_after=1)
             return
         self.requests += 1
         self.active += 1
+        service.active += 1
         try:
-            if kind != "http":
+            if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            length = _body_length(scope["headers"])
+            length, size = _body_length(scope["headers"]), service.max_request_size
             if length is None:
-                await routes(scope, self._counted(receive), send)
-            elif length <= self._size:
+                await self._counted(routes, size, scope, receive, send)
+            elif length <= size:
                 await routes(scope, receive, send)
             else:
-                await self._drain(receive)
-                await _answer(send, scope, 413, self._too_large())
+                await self._drain(receive, size)
+                await _answer(send, scope, 413, _too_large(size))
         finally:
             self.active -= 1
+            service.active -= 1
 
-    def _too_large(self) -> str:
-        return f"the request is larger than {self._size:,} bytes"
-
-    def _counted(self, receive: Receive) -> Receive:
-        """Where a body of unknown length ends: past `max_request_size` reading it is an answer of 413."""
-        seen = 0
+    async def _counted(
+        self, app: FastRoutes, size: int, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        """A body of unknown length: past `size` reading it fails, and whatever the app and middleware make of that,
+        the answer is 413."""
+        seen, begun = 0, False
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._size:
+            if seen > size:
                 if message.get("more_body"):
-                    await self._drain(receive)
-                raise HTTPException(413, self._too_large())
+                    await self._drain(receive, size)
+                raise HTTPException(413, _too_large(size))
             return message
 
-        return counted
+        async def answered(message: Message) -> None:
+            nonlocal begun
+            if begun or seen <= size:
+                begun = True
+                await send(message)
 
-    async def _drain(self, receive: Receive) -> None:
+        try:
+            await app(scope, counted, answered)
+        except Exception:
+            if begun or seen <= size:
+                raise
+        if seen > size and not begun:
+            await _answer(send, scope, 413, _too_large(size))
+
+    async def _drain(self, receive: Receive, size: int) -> None:
         """Read a body that will be refused, so that the client gets to read why instead of a reset connection."""
         seen = 0
-        while seen < self._size * DRAIN_FACTOR:
+        while seen < max(size, self.plan.options.max_request_size) * DRAIN_FACTOR:
             message = await receive()
             seen += len(message.get("body", b""))
             if message["type"] != "http.request" or not message.get("more_body"):
@@ -186,6 +219,7 @@ class Gateway:
         delay = FIRST_RETRY
         while True:
             try:
+                self._find_services()
                 await self.container.open(self.plan.gateway_dependencies)
                 app = make_app(self.plan, self.connections, self.container)
                 await self._lifespan.enter_async_context(app.router.lifespan_context(app))
@@ -204,6 +238,10 @@ class Gateway:
     def describe(self) -> dict[str, Any]:
         state = "ready" if self.app else "failed" if self.error else "building"
         return {"state": state, "error": self.error, "requests": self.requests, "active": self.active}
+
+
+def _too_large(size: int) -> str:
+    return f"the request is larger than {size:,} bytes"
 
 
 def _body_length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
@@ -241,8 +279,12 @@ def make_app(plan: RuntimePlan, connections: Connections, container: Container) 
     app = FastAPI(title=plan.project, version=__version__)
     for error, status in ((ObjectNotFound, 404), (InvalidObjectName, 400), (InvalidRow, 422)):
         app.add_exception_handler(error, functools.partial(_in_detail, status))
+    middleware = {s.key: Middleware(s.middleware, connections) for s in plan.services if s.middleware}
     for route in plan.routes:
         _add_route(app, route, plan, connections, container)
+        if route.service in middleware:
+            added: Any = app.router.routes[-1]
+            added.app = middleware[route.service].around(added.app)
     for mount in plan.mounts:
         app.mount(mount.path, StaticFiles(directory=connections.root / mount.folder), name=mount.path)
     return app
@@ -256,9 +298,11 @@ def _add_route(
     app: FastAPI, route: RoutePlan, plan: RuntimePlan, connections: Connections, container: Container
 ) -> None:
     function = load_handler(route.handler, plan)
-    endpoint = _inject(function, route, container)
-    if route.method == "WS":
-        app.add_api_websocket_route(route.path, endpoint)
+    providers: dict[str, Any] = {}
+    endpoint = _inject(function, route, container, providers)
+    auth = _auth(route, container, providers)
+    if route.method == WEBSOCKET:
+        app.add_api_websocket_route(route.path, endpoint, dependencies=auth)
         return
     if route.sink:
         endpoint = _collect(endpoint, route, connections)
@@ -268,6 +312,7 @@ def _add_route(
         route.path,
         endpoint,
         methods=[route.method],
+        dependencies=auth,
         status_code=route.status,
         tags=list(route.tags),
         summary=route.summary,
@@ -276,15 +321,21 @@ def _add_route(
     )
 
 
-def _inject(function: Any, route: RoutePlan, container: Container) -> Any:
+def _auth(route: RoutePlan, container: Container, providers: dict[str, Any]) -> list[Any]:
+    """What lets a request in, built before the handler's own dependencies. One that lives longer than a request was
+    built before the gateway took any."""
+    needed = [Injection(parameter="auth", kind="dependency", key=route.auth)] if route.auth else []
+    return [_depends(i, container, providers) for i in container.short(needed)]
+
+
+def _inject(function: Any, route: RoutePlan, container: Container, providers: dict[str, Any]) -> Any:
     """The handler as FastAPI sees it: without what is the same for every call, and with FastAPI's own `Depends` for
     what lives for a request, so that its clean-up comes after the response."""
     constants = container.constants(route.handler.inject)
     short = {i.parameter: i for i in container.short(route.handler.inject)}
     if not constants and not short:
         return function
-    providers: dict[str, Any] = {}
-    signature = inspect.signature(function, eval_str=True)
+    signature = evaluated_signature(function, {*constants, *short})
     parameters = []
     for parameter in signature.parameters.values():
         if parameter.name in short:
@@ -326,9 +377,11 @@ def _provider(key: str, container: Container, providers: dict[str, Any]) -> Any:
     plan = container.plans[key]
     factory = load(plan.factory)
     arguments = {**container.connections.resolve(plan.arguments), **container.constants(plan.inject)}
+    if isinstance(factory, OfRequest):
+        return factory.reader(**arguments)
     short = {i.parameter: i for i in container.short(plan.inject)}
     parameters = []
-    for parameter in inspect.signature(factory, eval_str=True).parameters.values():
+    for parameter in evaluated_signature(factory, {*arguments, *short}).parameters.values():
         if parameter.name in short:
             default = _depends(short[parameter.name], container, providers)
             parameters.append(inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default))
@@ -337,29 +390,32 @@ def _provider(key: str, container: Container, providers: dict[str, Any]) -> Any:
             inspect.Parameter.KEYWORD_ONLY,
         ):
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-    is_async = inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory)
+    on_the_loop = inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory)
+    make = enter if on_the_loop else _enter_in_threads
+    parameters.append(inspect.Parameter("_stack", inspect.Parameter.KEYWORD_ONLY, default=Depends(_exit_stack)))
 
-    async def provide(**given: Any) -> AsyncIterator[Any]:
-        async with contextlib.AsyncExitStack() as stack:
-            yield await enter(factory, {**arguments, **given}, stack)
+    async def provide(_stack: contextlib.AsyncExitStack, **given: Any) -> Any:
+        return await make(factory, {**arguments, **given}, _stack)
 
-    def provide_in_thread(**given: Any) -> Iterator[Any]:
-        with contextlib.ExitStack() as stack:
-            yield _enter_sync(factory, {**arguments, **given}, stack)
-
-    provider: Any = provide if is_async else provide_in_thread
+    provider: Any = provide
     provider.__signature__ = inspect.Signature(parameters)
     return provider
 
 
-def _enter_sync(factory: Any, arguments: dict[str, Any], stack: contextlib.ExitStack) -> Any:
+async def _exit_stack(connection: HTTPConnection) -> contextlib.AsyncExitStack:
+    """What FastAPI closes after the response: to share it is half the time of a generator a dependency."""
+    stack: contextlib.AsyncExitStack = connection.scope["fastapi_inner_astack"]
+    return stack
+
+
+async def _enter_in_threads(factory: Any, arguments: dict[str, Any], stack: contextlib.AsyncExitStack) -> Any:
+    """A synchronous factory's value, made and cleaned up beside the loop."""
     if inspect.isgeneratorfunction(factory):
-        return stack.enter_context(contextlib.contextmanager(factory)(**arguments))
-    made = factory(**arguments)
-    is_manager = isinstance(made, contextlib.AbstractContextManager) and (
-        isinstance(factory, type) or isinstance(made, contextlib._GeneratorContextManager)
-    )
-    return stack.enter_context(made) if is_manager else made
+        factory = contextlib.contextmanager(factory)
+    made = await run_in_threadpool(factory, **arguments)
+    if not is_manager(made, factory):
+        return made
+    return await stack.enter_async_context(made if hasattr(made, "__aenter__") else contextmanager_in_threadpool(made))
 
 
 def _collect(endpoint: Any, route: RoutePlan, connections: Connections) -> Any:
@@ -403,7 +459,7 @@ def _limit(endpoint: Any, seconds: float) -> Any:
 
 
 def _dressed(call: Any, endpoint: Any, returns: Any) -> Any:
-    signature = inspect.signature(endpoint, eval_str=True)
+    signature = evaluated_signature(endpoint)
     if returns is not None:
         signature = signature.replace(return_annotation=returns)
     call.__signature__ = signature

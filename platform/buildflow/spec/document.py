@@ -298,7 +298,8 @@ class _Composition:
         theirs = _YAML_11.get(node.tag.removeprefix(_STANDARD_TAG), "text")
         ours = _WORD_OF.get(type(value), "text")
         if theirs != ours:
-            message = f"{node.value} is {ours} here, and {theirs} to tools that follow YAML 1.1"
+            others = "other tools" if re.fullmatch("[-+]?0[0-9]+", node.value) else "tools that follow YAML 1.1"
+            message = f"{node.value} is {ours} here, and {theirs} to {others}"
             hint = f'write "{node.value}", in quotes' if ours == "text" else f"write {value!r}, or put it in quotes"
             warning = Diagnostic("BF109", message, self.span(node), hint, severity=Severity.WARNING)
             self.diagnostics.append(warning)

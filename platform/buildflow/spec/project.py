@@ -3,10 +3,12 @@
 A primitive's body is not here: each primitive type brings its own Spec.
 """
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from buildflow.diagnostics import did_you_mean
 from buildflow.spec.units import Duration, Size
 from buildflow.spec.values import Rate, Secret, Url, refusal
 
@@ -247,7 +249,14 @@ class Cors(Section):
     max_age: Duration = Field(default=600.0, ge=0, description="How long a browser may remember the answer.")
 
     @model_validator(mode="after")
-    def _credentials_for_known_origins(self) -> Self:
+    def _fits_a_browser(self) -> Self:
+        for origin in self.origins:
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+|null|.*\$\{.*", origin):
+                hint = "a scheme, a host, perhaps a port, and no / behind them: https://example.com"
+                raise refusal("BF204", f'"{origin}" is no origin, and matches none', hint, "origins")
+        for method in self.methods:
+            if method.upper() not in (*METHODS, "*"):
+                raise refusal("BF204", f'"{method}" is no method', did_you_mean(method.upper(), METHODS), "methods")
         if self.credentials and "*" in self.origins:
             words = "`credentials` with any origin lets every site read as the user"
             raise refusal("BF204", words, "name the origins", "credentials")
@@ -258,7 +267,10 @@ class Limits(Section):
     """What one gateway process takes for a service."""
 
     max_request_size: Size | None = Field(
-        default=None, gt=0, description="A larger request body is answered with 413.", examples=["10MB"]
+        default=None,
+        gt=0,
+        description="A larger request body is answered with 413; instead of the option of that name.",
+        examples=["10MB"],
     )
     max_concurrent_requests: int | None = Field(
         default=None, gt=0, description="Requests at once; above it, 503 with `Retry-After`."

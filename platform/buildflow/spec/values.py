@@ -51,8 +51,6 @@ def check_placeholders(text: str, known: tuple[str, ...], key: str) -> None:
 def parse_rate(text: Any) -> Any:
     """`100/s` to a number a second. Raises ValueError with words a user understands."""
     match = _RATE.fullmatch(text) if isinstance(text, str) else None
-    if isinstance(text, float) and text > 0:
-        return text
     if not match or not int(match[1]):
         raise ValueError(f'"{text}" is no rate; write 100/s, 30/m or 10/h')
     return int(match[1]) / _PER[match[2]]

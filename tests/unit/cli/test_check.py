@@ -127,7 +127,7 @@ def test_a_file_elsewhere_is_named_as_the_user_would(tmp_path: Path) -> None:
     project(folder, GOOD + "  GET /{id}: app:index\n")
     result = check(tmp_path, "--file", "shop/buildflow.yaml")
     assert result.returncode == 1
-    assert "--> shop/buildflow.yaml:6:14" in result.stderr
+    assert "--> shop/buildflow.yaml:6:3" in result.stderr
     assert "--> shop/app.py:1:1" in result.stderr
     assert "1 | def index(" in result.stderr
 

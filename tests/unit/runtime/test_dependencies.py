@@ -301,6 +301,27 @@ def test_a_missing_secret_is_a_failure_with_its_cure(make: Make) -> None:
     assert caught.value.hint == "export MISSING=..."
 
 
+@pytest.mark.parametrize("scope", ["request", "replica"])
+def test_what_only_a_request_could_fill_is_told_in_words(make: Make, scope: str) -> None:
+    def user(request: Any, realm: str, engine: str, page: int = 1, *more: str, **options: str) -> str:
+        raise AssertionError("not to be built")
+
+    container = make(
+        user=(user, scope),
+        engine=(plain, "replica"),
+        needs={"user": ["engine"]},
+        arguments={"user": {"realm": "shop"}},
+    )
+
+    async def life() -> None:
+        await container.open(["engine", "user"])
+        async with contextlib.AsyncExitStack() as stack:
+            await container.value(_injection("user", {"user": user}), stack, {})
+
+    with pytest.raises(DependencyFailed, match='its parameter "request" is not filled: a request could, and here is'):
+        asyncio.run(life())
+
+
 def test_a_replacement_stands_in_whatever_the_scope(make: Make) -> None:
     def never() -> str:
         raise AssertionError("not to be built")

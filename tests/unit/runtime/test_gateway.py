@@ -31,9 +31,13 @@ from buildflow.ir.runtime import (
     OptionsPlan,
     RoutePlan,
     RuntimePlan,
+    ServicePlan,
 )
 from buildflow.runtime.dependencies import Container
 from buildflow.runtime.gateway import Gateway
+from buildflow.spec.interpolation import resolve_references
+from tests.unit.runtime.test_dependencies import FORMS
+from tests.unit.runtime.test_dependencies import events as closed
 
 SIZE = 1000
 MODULE = "gateway_under_test"
@@ -69,7 +73,7 @@ class Connections:
         return self.store
 
     def resolve(self, value: Any) -> Any:
-        return value
+        return resolve_references(value, lambda root, rest: f"the {root} {rest}")
 
 
 class Shop:
@@ -80,22 +84,23 @@ class Shop:
         self.module = module
         self.routes: list[RoutePlan] = []
         self.dependencies: list[DependencyPlan] = []
+        self.services: list[ServicePlan] = []
         self.mounts: list[MountPlan] = []
         self.events: list[str] = []
         self.notes: list[tuple[str, str]] = []
 
     def route(self, route: str, function: Any, *inject: str, **options: Any) -> None:
         method, _, path = route.partition(" ")
-        handler = HandlerPlan(function=self._named(function), inject=tuple(map(self._injection, inject)))
+        handler = HandlerPlan(function=self.named(function), inject=tuple(map(self._injection, inject)))
         self.routes.append(RoutePlan(method=method, path=path, handler=handler, **options))
 
-    def dependency(self, key: str, scope: Any, factory: Any, *inject: str) -> None:
-        plan = DependencyPlan(
-            key=key, factory=self._named(factory), scope=scope, inject=tuple(map(self._injection, inject))
-        )
+    def dependency(self, key: str, scope: Any, factory: Any, *inject: str, **arguments: Any) -> None:
+        named = factory if isinstance(factory, str) else self.named(factory)
+        injections = tuple(map(self._injection, inject))
+        plan = DependencyPlan(key=key, factory=named, scope=scope, arguments=arguments, inject=injections)
         self.dependencies.append(plan)
 
-    def _named(self, function: Any) -> str:
+    def named(self, function: Any) -> str:
         name = f"f{len(vars(self.module))}"
         setattr(self.module, name, function)
         return f"{MODULE}:{name}"
@@ -104,29 +109,37 @@ class Shop:
         kind: Any = "dependency" if key in {d.key for d in self.dependencies} else "primitive"
         return Injection(parameter=key, kind=kind, key=key)
 
-    def gateway(self, **options: Any) -> Gateway:
-        plan = RuntimePlan(
+    def plan(self, **options: Any) -> RuntimePlan:
+        return RuntimePlan(
             project="shop",
             stack="test",
             provider="local",
             dir="",
             options=OptionsPlan(max_request_size=SIZE, **options),
             resources=(IMAGES,),
+            services=tuple(self.services),
             routes=tuple(self.routes),
             mounts=tuple(self.mounts),
             dependencies=tuple(self.dependencies),
             gateway_dependencies=tuple(d.key for d in self.dependencies),
         )
+
+    def gateway(self, *, replace: Any = None, **options: Any) -> Gateway:
         connections: Any = self.connections
         notify: Any = lambda state, error="": self.notes.append((state, error))  # noqa: E731
-        return Gateway(plan, connections, Container(plan, connections), notify)
+        plan = self.plan(**options)
+        return Gateway(plan, connections, Container(plan, connections, replace=replace), notify)
+
+
+def make_shop(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    module = types.ModuleType(MODULE)
+    monkeypatch.setitem(sys.modules, MODULE, module)
+    return Shop(folder, module)
 
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    module = types.ModuleType(MODULE)
-    monkeypatch.setitem(sys.modules, MODULE, module)
-    return Shop(tmp_path, module)
+    return make_shop(tmp_path, monkeypatch)
 
 
 @contextlib.contextmanager
@@ -377,6 +390,20 @@ def test_a_request_scoped_dependency_is_closed_after_the_response(shop: Shop, is
         assert ask(port, "GET", "/stream")[2] == b"12"
         until(lambda: len(shop.events) == 4)
         assert shop.events == ["open", "first", "last", "close"]
+
+
+@pytest.mark.parametrize(("factory", "clean_up"), FORMS)
+def test_every_form_of_a_request_scoped_factory(shop: Shop, factory: Any, clean_up: list[str]) -> None:
+    async def show(thing: str) -> str:
+        assert closed == []
+        return thing
+
+    closed.clear()
+    shop.dependency("thing", "request", factory)
+    shop.route("GET /", show, "thing")
+    with served(shop.gateway()) as port:
+        assert ask(port, "GET", "/")[2] == b'"value"'
+    assert closed == clean_up
 
 
 def test_a_request_scoped_dependency_is_closed_when_the_handler_fails(shop: Shop) -> None:

@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from fastapi import BackgroundTasks, Body, Cookie, FastAPI, Form, Header, HTTPException, Query, Request, Response
+from fastapi import (
+    BackgroundTasks,
+    Body,
+    Cookie,
+    Depends,
+    FastAPI,
+    Form,
+    Header,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+)
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
@@ -42,6 +54,17 @@ class Pair:
 
 class Odd(Exception):
     pass
+
+
+class Around:
+    """A middleware of one route."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        calls.append("around")
+        await self.app(scope, receive, send)
 
 
 def noted(function: Any) -> Any:
@@ -232,6 +255,25 @@ def make_app(folder: Path) -> FastAPI:
     async def no_file() -> FileResponse:
         return FileResponse(folder / "none.txt")
 
+    async def only_ada(request: Request) -> None:
+        calls.append("only_ada")
+        if request.headers.get("authorization") != "Bearer ada":
+            raise HTTPException(401, "who are you?", {"www-authenticate": "Bearer"})
+
+    @route("/private", dependencies=[Depends(only_ada)])
+    async def private(q: int = 0) -> int:
+        return q
+
+    @route("/private", "POST", dependencies=[Depends(only_ada)])
+    def private_order(order: Order) -> Order:
+        return order
+
+    @route("/around")
+    async def around() -> str:
+        return "seen from around"
+
+    added = app.router.routes[-1]
+    added.app = Around(added.app)  # type: ignore[attr-defined]
     app.mount("/static", StaticFiles(directory=folder))
 
     @route("/static/behind-the-mount")
@@ -260,6 +302,16 @@ REQUESTS: list[tuple[str, str, dict[str, str], bytes]] = [
         )
     ),
     ("GET", "/header", {"x-one": "1", "cookie": "two=3"}, b""),
+    *(
+        ("GET", path, headers, b"")
+        for path in ("/private", "/private?q=1", "/private?q=x", "/around")
+        for headers in ({}, {"authorization": "Bearer ada"}, {"authorization": "Bearer bob"})
+    ),
+    *(
+        ("POST", "/private", {**JSON, **headers}, body)
+        for headers in ({}, {"authorization": "Bearer ada"})
+        for body in (b'{"id": 1}', b'{"id": "x"}', b"{")
+    ),
     ("POST", "/created", {}, b""),
     ("POST", "/created", JSON, b"ignored"),
     ("DELETE", "/empty", {}, b""),
@@ -358,7 +410,18 @@ def test_the_answer_is_that_of_fastapi(both: tuple[FastRoutes, FastAPI], request
 def test_which_routes_are_fast(both: tuple[FastRoutes, FastAPI]) -> None:
     fast = {r.path for r in both[1].routes if hasattr(r, "dependant") and compile_route(r) is not None}  # type: ignore[arg-type]
     assert {"/hello", "/sync", "/items/{item_id}", "/items/{item_id}/{colour}", "/orders", "/pairs", "/html"} <= fast
-    slow = {"/many", "/embedded", "/two", "/form", "/header", "/request", "/empty", "/whole/{number:int}"}
+    slow = {
+        "/many",
+        "/embedded",
+        "/two",
+        "/form",
+        "/header",
+        "/request",
+        "/empty",
+        "/whole/{number:int}",
+        "/private",
+        "/around",
+    }
     assert not slow & fast
 
 

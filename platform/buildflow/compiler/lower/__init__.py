@@ -26,6 +26,8 @@ def lower(
     `${...}` was put in."""
     state = Lowering(declaration, graph, sources)
     state.columns = {key: primitive_columns(key, state) for key in declaration.primitives}
+    for key in declaration.primitives:
+        state.message(key)
     resources = tuple(_with_columns(resource, state) for resource in graph.resources)
     state.graph = graph.model_copy(update={"resources": resources})
     dependencies = lower_dependencies(state)
