@@ -68,6 +68,12 @@ def bind(
     for parameter in signature.parameters:
         if parameter.variadic:
             continue
+        if parameter.positional_only and not parameter.required:
+            continue  # it keeps its default
+        if parameter.positional_only:
+            message = f'parameter "{parameter.name}" takes its value by position only, and values are given by name'
+            problems.append(Unfit("BF304", message, "remove the `/` behind it", parameter.place))
+            continue
         key = explicit.get(parameter.name, parameter.name)
         if key in names.broken:
             continue
@@ -167,9 +173,19 @@ def check_route(signature: Signature, bound: Bound, path: str) -> list[Unfit]:
         for p in bound.rest
         if p.marker == "path" and p.name not in in_path
     ]
+    found += [
+        Unfit(
+            "BF304",
+            f'path parameter "{p.name}" cannot be {p.shape.text}: a part of a path is one value',
+            "annotate it with str, int, float, bool or UUID",
+            p.place,
+        )
+        for p in bound.rest
+        if p.name in in_path and p.shape.kind in ("record", "list", "mapping")
+    ]
     if any(p.variadic for p in signature.parameters):
         return found
-    names = {p.name for p in bound.rest}
+    names = {p.name for p in (*bound.rest, *(p for p in signature.parameters if p.positional_only))}
     return found + [
         Unfit(
             "BF307",
@@ -278,10 +294,7 @@ def check_factory(
     unfilled = [p for p in bound.rest if p.required and p.name not in arguments and p.name not in misspelt]
     if of_request:
         unfilled = [p for p in unfilled if not p.annotated and closest(p.name, names.all)]
-    problems = [
-        Unfit("BF322", f'parameter "{p.name}" of {signature.name} is not filled', _fill(p.name, names), p.place)
-        for p in unfilled
-    ]
+    problems = [_not_filled(p, signature, names) for p in unfilled]
     if not variadic:
         problems += [
             _misspelt(
@@ -291,6 +304,14 @@ def check_factory(
             if name not in own
         ]
     return problems
+
+
+def _not_filled(parameter: Parameter, signature: Signature, names: Names) -> Unfit:
+    message = f'parameter "{parameter.name}" of {signature.name} is not filled'
+    if is_of_request(parameter):
+        hint = "give the dependency `scope: request`"
+        return Unfit("BF322", f"{message}: what lives longer than a request has none", hint, parameter.place)
+    return Unfit("BF322", message, _fill(parameter.name, names), parameter.place)
 
 
 def _fill(name: str, names: Names) -> str:

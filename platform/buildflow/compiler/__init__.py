@@ -109,10 +109,11 @@ def _unreadable(shown: str, exc: OSError | UnicodeDecodeError, cure: str) -> Dia
 
 
 def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str | None, given: _Given) -> Compilation:
-    stopped = errors_in(found) and not parsed.root.pairs
     root, more = canonicalize(parsed.root)
+    too_new = any(d.code == "BF106" for d in more)  # nothing else of such a file is known
+    stopped = too_new or (errors_in(found) and not parsed.root.pairs)
     root = _add_stacks(root, given.extra_stacks)
-    found = [*found, *more]
+    found = [d for d in (*found, *more) if not too_new or d.code == "BF106"]
     names = stack_names(root)
     selected, problem = _select(root, names, stack, given)
     if problem:

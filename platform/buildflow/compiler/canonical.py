@@ -126,7 +126,8 @@ def _pulumi_stacks(root: Mapping, block: Mapping, found: list[Diagnostic]) -> Ma
 
 def _default_stack(root: Mapping, found: list[Diagnostic]) -> Mapping:
     """A file without stacks runs locally."""
-    if "stacks" in root.pairs:
+    stacks = root.get("stacks")
+    if stacks is not None and not (isinstance(stacks, Scalar) and stacks.value is None):
         return root
     span = replace(root.span, end_line=root.span.line, end_column=root.span.column)
     body = Mapping({"provider": Pair(Scalar("provider", span), Scalar(LOCAL, span))}, span)

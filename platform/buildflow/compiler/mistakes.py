@@ -62,7 +62,7 @@ def _read_interpolated(values: Any, node: Mapping, error: ValidationError, model
     for detail in error.errors(include_url=False, include_input=False):
         loc, _ = location(detail["loc"], model, node)
         target = at(node, loc)
-        if isinstance(target, Scalar) and target.interpolated and isinstance(target.value, str):
+        if isinstance(target, Scalar) and target.interpolated and isinstance(target.value, str) and target.value:
             parent = values
             for part in loc[:-1]:
                 parent = parent[part]

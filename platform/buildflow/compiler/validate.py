@@ -101,7 +101,7 @@ def _entries(
     if node is None or (isinstance(node, Scalar) and node.value is None):
         return {}
     if not isinstance(node, Mapping):
-        found.append(wrong_type(f"`{section}`", node, "a mapping", node.span))
+        found.append(wrong_type(f"`{section}`", node, "a mapping", node.span, _BELOW))
         return {}
     result: dict[str, Any] = {}
     for key, pair in node.pairs.items():
@@ -139,6 +139,9 @@ def _dependency_model(pair: document.Pair, found: list[Diagnostic]) -> type[Base
     return None
 
 
+_BELOW = "write its entries below it, a key each, or leave it out"
+
+
 def _is_empty(node: Node) -> bool:
     return isinstance(node, Scalar) and node.value is None
 
@@ -163,7 +166,7 @@ def _primitives(
     if node is None or (isinstance(node, Scalar) and node.value is None):
         return {}
     if not isinstance(node, Mapping):
-        found.append(wrong_type("`primitives`", node, "a mapping", node.span))
+        found.append(wrong_type("`primitives`", node, "a mapping", node.span, _BELOW))
         return {}
     result: dict[str, tuple[Primitive, Spec]] = {}
     for key, pair in node.pairs.items():

@@ -226,7 +226,9 @@ def _control_character(found: re.Match[str], path: str) -> Diagnostic:
     before = found.string[: found.start()]
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
     message = f"a control character (code {ord(found[0])}) stands here"
-    hint = 'remove it, or write it as an escape in double quotes: "\\x07"'
+    hint = f'remove it, or write it as an escape in double quotes: "\\x{ord(found[0]):02x}"'
+    if "\0" in found.string:
+        message, hint = "this is no text file", "name the project's file: --file path/to/buildflow.yaml"
     return Diagnostic("BF101", message, Span(path, line, column, line, column + 1), hint)
 
 

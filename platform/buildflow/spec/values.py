@@ -36,8 +36,7 @@ _NAMED_TIMES = {
 
 def refusal(code: str, message: str, hint: str, key: str = "") -> PydanticCustomError:
     """What a model's own check raises: a diagnostic of that code; at `key` of the mapping, else at the mapping."""
-    words = message.replace("{", "{{").replace("}", "}}")
-    return PydanticCustomError("refused", words, {"code": code, "hint": hint, "key": key})
+    return PydanticCustomError("refused", "{words}", {"words": message, "code": code, "hint": hint, "key": key})
 
 
 def check_placeholders(text: str, known: tuple[str, ...], key: str) -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("schema and golden cases")  # one process c
 
 Place = tuple[Any, ...]
 
-NO_DOCUMENT = {"BF101", "BF104", "BF105", "BF108"}
+NO_DOCUMENT = {"BF106", "BF101", "BF104", "BF105", "BF108"}
 """After these there is no value to hold against a schema."""
 
 OF_FORM = {

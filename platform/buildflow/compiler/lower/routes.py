@@ -1,6 +1,7 @@
 """Routes, services and mounts: what the gateway serves."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from buildflow.binding.columns import Unfit
 from buildflow.binding.parameters import bind, check_middleware, check_query, check_route, path_parameters
@@ -8,6 +9,7 @@ from buildflow.compiler.lower.rows import check_sink
 from buildflow.compiler.lower.state import Lowering, handler_plan
 from buildflow.compiler.references import NO_AUTH
 from buildflow.compiler.routing import full_path
+from buildflow.diagnostics import closest
 from buildflow.ir.runtime import CorsPlan, MiddlewarePlan, MountPlan, RoutePlan, ServicePlan
 from buildflow.ir.signature import Signature
 from buildflow.spec.project import Route, Service
@@ -33,9 +35,26 @@ def lower_mounts(state: Lowering) -> Iterable[MountPlan]:
         if not (state.sources.root / folder).is_dir():
             is_file = (state.sources.root / folder).is_file()
             message = f'"{folder}" is a file' if is_file else f'there is no folder "{folder}"'
-            problem = Unfit("BF204", message, "name its folder" if is_file else "it starts at the folder of this file")
+            problem = Unfit(
+                "BF204", message, "name its folder" if is_file else _folder_hint(state.sources.root, folder)
+            )
             state.unfit([problem], "mounts", path, about="")
         yield MountPlan(path=path, folder=folder)
+
+
+def _folder_hint(root: Path, folder: str) -> str:
+    """The folder that is probably meant: the nearest one where the path first goes wrong."""
+    there, parts = root, Path(folder).parts
+    for index, part in enumerate(parts):
+        if not (there / part).is_dir():
+            beside = [p.name for p in there.iterdir() if p.is_dir()] if there.is_dir() else []
+            near = closest(part, beside)
+            return f'did you mean "{Path(*parts[:index], near).as_posix()}"?' if near else _FROM_HERE
+        there /= part
+    return _FROM_HERE
+
+
+_FROM_HERE = "it starts at the folder of this file"
 
 
 def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:

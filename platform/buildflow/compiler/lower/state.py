@@ -49,11 +49,12 @@ class Lowering:
             message, span = f"{about}{problem.message}", self._span(problem, path)
             code = [Related("the code that this is about", problem.place.span())] if problem.place else []
             related = (*code, *also)
+            hint = problem.hint or _HINTS.get(problem.code, "")
             if problem.code == "BF308" and problem.place:  # the mistake is there, however many lines name the file
                 message, span, related = problem.message, problem.place.span(), (Related("it is named here", span),)
             severity = problem.severity if isinstance(problem, Unfit) else Severity.ERROR
             fix = _fix(problem, span)
-            self.found.append(Diagnostic(problem.code, message, span, problem.hint, related, severity, fix))
+            self.found.append(Diagnostic(problem.code, message, span, hint, related, severity, fix))
 
     def _span(self, problem: Unfit | Problem, path: tuple[Any, ...]) -> Span:
         below = problem.below if isinstance(problem, Unfit) else ()
@@ -100,6 +101,12 @@ class Lowering:
         if isinstance(signature, Problem):
             self.unfit([signature], *path, about="")
             return None
+        first = signature.parameters[0] if signature.parameters else None
+        if first and first.name == "self" and "." in reference.partition(":")[2]:
+            message = f"{reference} is a method of an object, and there is none to call it on"
+            problem = Unfit("BF304", message, "make it a @staticmethod, or a function of the module", first.place)
+            self.unfit([problem], *path, about="")
+            return None
         return signature
 
     def row_type(self, declared: str, path: tuple[Any, ...], what: str = "row type") -> Shape | None:
@@ -117,6 +124,13 @@ class Lowering:
     def use(self, bound: Bound) -> None:
         """Note what a function is injected with."""
         self.used.update(i.key for i in bound.inject)
+
+
+_HINTS = {
+    "BF302": "create it, or install the package that holds it",
+    "BF308": "correct it there: Python would say the same when it imports the module",
+}
+"""What to do where nothing more is known."""
 
 
 def _fix(problem: Unfit | Problem, span: Span) -> Replacement | None:

@@ -8,6 +8,7 @@ twentieth of what importing a documentation tool would (docs/decisions/0002). A 
 What cannot be known is `unknown`, and nothing is claimed about it.
 """
 
+import ast
 from pathlib import Path
 
 from buildflow.compiler.source.lookup import Defined, Lookup, Package
@@ -55,6 +56,8 @@ class Sources:
         found = self._references.find(reference)
         if isinstance(found, Problem):
             return found
+        if isinstance(found, Defined) and isinstance(found.node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return Problem("BF310", f"{reference} is a function, no type", "name a class", found.place, reference)
         return self._shapes.defined(found) if isinstance(found, Defined) else UNKNOWN
 
     def names(self, reference: str) -> Problem | None:

@@ -1,4 +1,0 @@
-from buildflow.types import FileChangeEvent
-
-
-def work(event: FileChangeEvent): ...
