@@ -39,7 +39,10 @@ def write_handlers(folder: Path) -> None:
         path = folder / (module.replace(".", "/") + ".py")
         path.parent.mkdir(exist_ok=True)
         with path.open("a") as file:
-            file.write(f"def {signature}: ...\n")
+            name, _, parameters = signature.partition("(")
+            is_type = name[0].isupper()
+            fields = f"class {name}(TypedDict):\n    {parameters.removesuffix(')')}: int\n"
+            file.write(f"from typing import TypedDict\n{fields}" if is_type else f"def {signature}: ...\n")
 
 
 def test_the_root_application_compiles_without_a_word() -> None:

@@ -129,8 +129,12 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def _nearest(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that is a slip of the keyboard or two away."""
     written = name.casefold()
-    ranked = sorted((_distance(written, k.casefold()), _distance(name, k), k) for k in set(known) if k != name)
-    return ranked[0][2] if ranked and ranked[0][0] <= max(1, len(name) // 3) else None
+    ranked = sorted(
+        (_distance(written, k.casefold()), _distance(name, k), abs(len(k) - len(name)), k)
+        for k in set(known)
+        if k != name
+    )
+    return ranked[0][-1] if ranked and ranked[0][0] <= max(1, len(name) // 3) else None
 
 
 def _distance(a: str, b: str) -> int:

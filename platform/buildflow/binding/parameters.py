@@ -71,6 +71,8 @@ def bind(
         if parameter.positional_only and not parameter.required:
             continue  # it keeps its default
         if parameter.positional_only:
+            if any(p.code == "BF304" for p in problems):
+                continue  # one `/`, one mistake
             message = f'parameter "{parameter.name}" takes its value by position only, and values are given by name'
             problems.append(Unfit("BF304", message, "remove the `/` behind it", parameter.place))
             continue

@@ -179,6 +179,10 @@ def _primitives(
     return result
 
 
+def _fields_of_all() -> set[str]:
+    return {name for primitive in all_primitives().values() for name in primitive.spec.model_fields}
+
+
 _ANY_PRIMITIVE = set(Spec.model_fields) | set(project.PROVIDERS)
 
 
@@ -198,6 +202,9 @@ def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool)
         found.append(misspelt("BF201", message, place, misspelt_type, ["type"]))
         return None
     if node is None or (isinstance(node, Scalar) and node.value is None):
+        for strange in pair.value.pairs.keys() - _fields_of_all():
+            words = f'unknown key "{strange}" in primitive "{key}"'
+            found.append(Diagnostic("BF201", words, pair.value.pairs[strange].key.span, "it needs a `type` first"))
         message = f'primitive "{key}" needs a `type`'
         found.append(Diagnostic("BF202", message, pair.key.span, did_you_mean("", known)))
         return None

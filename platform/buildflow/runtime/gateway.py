@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.exceptions import FastAPIError
 from fastapi.requests import HTTPConnection
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -308,7 +309,8 @@ def _add_route(
         endpoint = _collect(endpoint, route, connections)
     if route.timeout:
         endpoint = _limit(endpoint, route.timeout)
-    app.add_api_route(
+    add = functools.partial(
+        app.add_api_route,
         route.path,
         endpoint,
         methods=[route.method],
@@ -319,6 +321,10 @@ def _add_route(
         name=getattr(function, "__name__", route.path),
         description=inspect.getdoc(function) or "",
     )
+    try:
+        add()
+    except FastAPIError:  # what it returns is no model, such as one of two responses: it is sent as it is
+        add(response_model=None)
 
 
 def _auth(route: RoutePlan, container: Container, providers: dict[str, Any]) -> list[Any]:

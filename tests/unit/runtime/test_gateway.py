@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi import Request, WebSocket
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.testclient import TestClient
 
 from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound
@@ -353,6 +353,31 @@ def test_primitives_and_long_lived_dependencies_are_there_by_name(shop: Shop) ->
         assert ask(port, "GET", "/?size=x")[0] == 422
         openapi = json.loads(ask(port, "GET", "/openapi.json")[2])
     assert [p["name"] for p in openapi["paths"]["/"]["get"]["parameters"]] == ["size"]
+
+
+class Clock:
+    """Something that no answer is made of by itself."""
+
+
+def test_annotations_for_type_checkers_alone_are_no_failure(shop: Shop) -> None:
+    async def show(images: Any, size: int) -> Any:
+        return [images, size]
+
+    show.__annotations__ = {"images": "OnlyForTypeCheckers", "size": "int", "return": "OnlyForTypeCheckers"}
+    shop.route("GET /", show, "images")
+    with served(shop.gateway()) as port:
+        assert json.loads(ask(port, "GET", "/?size=3")[2]) == ["handle of images", 3]
+        assert ask(port, "GET", "/?size=x")[0] == 422
+
+
+def test_what_is_no_model_is_sent_as_it_is(shop: Shop) -> None:
+    async def show(html: bool = False) -> HTMLResponse | Clock:
+        return HTMLResponse("<p>") if html else Clock()
+
+    shop.route("GET /", show)
+    with served(shop.gateway()) as port:
+        assert ask(port, "GET", "/?html=1")[2] == b"<p>"
+        assert json.loads(ask(port, "GET", "/")[2]) == {}
 
 
 @pytest.mark.parametrize("is_async", [True, False])
