@@ -1,5 +1,6 @@
 """The user's mistakes as values: a code, a place, words and a cure. Every stage collects them and goes on."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -130,7 +131,7 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that is a slip of the keyboard or two away."""
     written = name.casefold()
     ranked = sorted(
-        (_distance(written, k.casefold()), _distance(name, k), abs(len(k) - len(name)), k)
+        (_distance(written, k.casefold()), _distance(name, k), (Counter(name) - Counter(k)).total(), k)
         for k in set(known)
         if k != name
     )

@@ -67,6 +67,7 @@ class Lowering:
     def message(self, key: str) -> tuple[Shape, Span] | None:
         """What the messages of a queue, a topic, or a subscription of one are, and where that is declared."""
         if key not in self.messages:
+            self.messages[key] = None  # for one that refers to itself
             self.messages[key] = self._read_message(key)
         return self.messages[key]
 
@@ -127,7 +128,7 @@ class Lowering:
 
 
 _HINTS = {
-    "BF302": "create it, or install the package that holds it",
+    **dict.fromkeys(("BF302", "BF310"), "create it, or install the package that holds it"),
     "BF308": "correct it there: Python would say the same when it imports the module",
 }
 """What to do where nothing more is known."""

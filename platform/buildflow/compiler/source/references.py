@@ -69,12 +69,16 @@ class References:
         for part in name.split(".")[:-1]:
             inside = f"{package}.{part}" if package else part
             if not self._is_there(inside):
-                near = closest(part, self.modules.finder.below(package))
+                near = closest(part, self._below(package))
                 inside = f"{package}.{near}" if package and near else near or ""
             if not inside:
                 return []
             package = inside
-        return [f"{package}.{last}" if package else last for last in self.modules.finder.below(package)]
+        return [f"{package}.{last}" if package else last for last in self._below(package)]
+
+    def _below(self, package: str) -> list[str]:
+        own = self.modules.finder.below(package)
+        return own if package else [*own, *sys.stdlib_module_names, "buildflow", "fastapi", "pydantic", "starlette"]
 
     def _is_there(self, package: str) -> bool:
         """Whether there is such a package to speak of; any folder beside an installed module would do for Python."""
