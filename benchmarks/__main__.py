@@ -16,13 +16,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import check_command, gateway_routes, running_app, tables
+from benchmarks import check_command, gateway_routes, large_project, running_app, tables
 from benchmarks.figures import Failure, Figure, machine
 
 ROOT = Path(__file__).parent.parent
 
 MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "platform check": check_command.measure,
+    "platform check, large": large_project.measure,
     "platform run": running_app.measure,
     "gateway routes": gateway_routes.measure,
     "DuckDB": tables.measure,
