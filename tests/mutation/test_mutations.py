@@ -6,7 +6,6 @@ BUILDFLOW_MUTATIONS=5000 tries more of them.
 
 import difflib
 import gc
-import json
 import os
 import re
 import time
@@ -19,56 +18,20 @@ import pytest
 from pydantic import BaseModel
 
 from buildflow.cli.terminal import render
-from buildflow.compiler import Compilation, compile_file
-from buildflow.compiler.source import Sources
-from buildflow.diagnostics import CODES, Diagnostic, Severity, Span
+from buildflow.compiler import Compilation
+from buildflow.diagnostics import Diagnostic, Severity
 from buildflow.primitives.registry import all_primitives
 from buildflow.spec import project as language
-from tests.golden.test_golden import PYTHON_WORDS
 from tests.mutation.layout import with_text
 from tests.mutation.mutations import Mutation, mutate
 from tests.mutation.projects import FILE, Project, projects
-from tests.mutation.promises import EVERYWHERE
+from tests.mutation.tally import judge
+from tests.mutation.workshop import Workshop, malformed, share_sources, untold
 
 MUTATIONS = int(os.environ.get("BUILDFLOW_MUTATIONS", "500"))
-RIGHT = 0.9
-"""The part of misspelt names whose first suggestion has to be the name that was meant."""
 SECONDS = 2.0
 SHOWN = 5
 """Mutations that a failing test shows, at most."""
-
-
-class Workshop:
-    """One project in a folder of its own, compiled again and again with other texts."""
-
-    def __init__(self, project: Project, folder: Path) -> None:
-        self.project = project
-        project.build(folder)
-        self.file = folder / FILE
-        self.before = {(d.code, d.message) for d in self.compile(project.text).diagnostics}
-
-    def compile(self, text: str) -> Compilation:
-        self.file.write_text(text)
-        return compile_file(Path(FILE), **{"environment": {}, **self.project.arguments})
-
-    def compiled(self, mutation: Mutation, number: int) -> Compilation:
-        try:
-            return self.compile(mutation.text)
-        except Exception as exc:
-            exc.add_note(f"{self.project.name}, number {number}: {mutation.operator}, {mutation.note}")
-            exc.add_note(mutation.text)
-            raise
-
-    def new_errors(self, result: Compilation) -> list[Diagnostic]:
-        """What the mutation brought: an example of a primitive that runs on no provider yet has its own error."""
-        errors = [d for d in result.diagnostics if d.severity is Severity.ERROR]
-        return [d for d in errors if (d.code, d.message) not in self.before]
-
-
-def share_sources(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handlers are the same in every mutation: they are read once."""
-    sources = Sources(folder)
-    monkeypatch.setattr("buildflow.compiler.Sources", lambda root: sources)
 
 
 @pytest.fixture
@@ -115,32 +78,6 @@ def distinct(project: Project) -> Iterator[tuple[int, Mutation]]:
             yield number, mutation
 
 
-def untold(mutation: Mutation, errors: list[Diagnostic]) -> Iterator[str]:
-    """The promises of a mutation that no error keeps, by itself or by a place that it is related to."""
-    told = {span.line for d in errors for span in (d.span, *(r.span for r in d.related)) if span.file == FILE}
-    for lines in mutation.promises:
-        if not (errors if lines == EVERYWHERE else lines & told):
-            yield f"no error at line {' or '.join(map(str, sorted(lines))) or '(any)'}"
-
-
-def malformed(result: Compilation) -> Iterator[str]:
-    """What no diagnostic may be."""
-    for d in result.diagnostics:
-        if d.code not in CODES or not d.message:
-            yield f"unknown code or no message: {d}"
-        said = " ".join((d.message, d.hint, *(r.message for r in d.related)))
-        yield from (f'"{word}" in {said}' for word in PYTHON_WORDS if word in said)
-        places = (d.span, *(r.span for r in d.related))
-        yield from (f"no such place: {span}" for span in places if not stands_in_file(span, result))
-
-
-def stands_in_file(span: Span, result: Compilation) -> bool:
-    lines = result.document.lines if span.file == FILE else Path(span.file).read_text().splitlines()
-    line = lines[span.line - 1] if 0 < span.line <= len(lines) else ""
-    forwards = (span.line, span.column) <= (span.end_line, span.end_column)
-    return 0 < span.line <= len(lines) + 1 and 0 < span.column <= len(line) + 1 and forwards
-
-
 def is_right(project: Project, mutation: Mutation, errors: list[Diagnostic]) -> bool:
     """Whether the first suggestion at the line of the mistake is what stood there: applied, it cures the file."""
     (lines,) = mutation.promises
@@ -173,27 +110,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def judge(project: Project, tally: Counter[str], shared: Path) -> None:
-    """Put the figures of this project to the others; the last one judges them all."""
-    part = shared / f"{project.name}.tmp"
-    part.write_text(json.dumps(tally))
-    part.rename(part.with_suffix(".json"))
-    parts = list(shared.glob("*.json"))
-    if len(parts) == len(projects()):
-        total = sum((Counter(json.loads(file.read_text())) for file in parts), Counter())
-        print(table(total))
-        met, right = (sum(n for key, n in total.items() if key.endswith(word)) for word in (": met", ": right"))
-        assert right / met >= RIGHT, table(total)
-
-
-def table(total: Counter[str]) -> str:
-    kinds = sorted(key.removesuffix(": met") for key in total if key.endswith(": met"))
-    rows = [(kind, total[f"{kind}: met"], total[f"{kind}: right"]) for kind in kinds]
-    rows.append(("all", sum(met for _, met, _ in rows), sum(right for *_, right in rows)))
-    return "\n".join(f"{kind:40} {right:5} of {met:5}  {right / met:4.0%}" for kind, met, right in rows)
-
-
 # what is mutated
+
+
+def test_a_number_is_one_mutation_and_changes_the_file() -> None:
+    project = projects()["everything"]
+    for number in range(100):
+        assert mutate(project, number) == mutate(project, number)
+        assert mutate(project, number).text != project.text
 
 
 def test_one_project_names_every_key_of_the_language() -> None:

@@ -31,7 +31,9 @@ def graph(
     file: FileOption = Path(DEFAULT_FILE),
     stack: StackOption = None,
     values: SetOption = None,
-    format: Annotated[Format, typer.Option("--format", help="How to draw it.")] = Format.tree,
+    format: Annotated[
+        Format | None, typer.Option("--format", help="How to draw it; a file's ending says it too, else a tree.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it there instead of to stdout.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,7 +43,7 @@ def graph(
     `--format mermaid` prints in a block of Markdown, Graphviz what `--format dot` prints.
     """
     drawing = drawing_of(correct(Choice(file, stack, values), as_json=as_json).plan)
-    text = _FORMATS[Format.json if as_json else format](drawing)
+    text = _FORMATS[Format.json if as_json else format or _by_ending(out)](drawing)
     if out is None:
         put(text)
         return
@@ -51,6 +53,11 @@ def graph(
     except OSError as exc:
         raise typer.BadParameter(f"{out} cannot be written: {exc.strerror}", param_hint="--out") from exc
     say(f"wrote {out}")
+
+
+def _by_ending(out: Path | None) -> Format:
+    ending = out.suffix.removeprefix(".") if out else ""
+    return Format(ending) if ending in set(Format) else Format.mermaid if ending == "mmd" else Format.tree
 
 
 def drawing_of(plan: RuntimePlan) -> Drawing:

@@ -22,7 +22,7 @@ from buildflow.ir.graph import ResourceGraph
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.spec import document
 from buildflow.spec.document import Document, Scalar, plain, walk
-from buildflow.spec.environment import ENV_FILE, effective_environment
+from buildflow.spec.environment import ENV_FILE, effective_environment, malformed_lines
 from buildflow.spec.interpolation import Scope, escape, interpolate, unescaped
 
 DEFAULT_FILE = "buildflow.yaml"
@@ -96,9 +96,19 @@ def _read(path: Path, shown: str) -> tuple[str, list[Diagnostic]]:
 
 def _environment(folder: Path, own: Mapping[str, str]) -> tuple[Mapping[str, str], list[Diagnostic]]:
     try:
-        return effective_environment(folder, own), []
+        shown = shown_path(folder / ENV_FILE)
+        lines = [
+            Diagnostic(
+                "BF105", "this line is no NAME=value", Span(shown, n, 1, n, 2), _ENV_LINE, severity=Severity.WARNING
+            )
+            for n in malformed_lines(folder)
+        ]
+        return effective_environment(folder, own), lines
     except (OSError, UnicodeDecodeError) as exc:
         return own, [_unreadable(shown_path(folder / ENV_FILE), exc, "it holds lines such as NAME=value")]
+
+
+_ENV_LINE = "write NAME=value, or begin the line with #"
 
 
 def _unreadable(shown: str, exc: OSError | UnicodeDecodeError, cure: str) -> Diagnostic:
@@ -220,10 +230,16 @@ _OF_ONE_VALUE = ("BF201", "BF203", "BF204", "BF205")
 
 
 def _add_stacks(root: document.Mapping, extra: Mapping[str, Mapping[str, Any]]) -> document.Mapping:
-    stacks = root.get("stacks")
+    """The file with other stacks beside its own; they find their secrets where the default stack does."""
+    stacks, default = root.get("stacks"), root.get("default_stack")
     for name, body in extra.items():
         if isinstance(stacks, document.Mapping) and name not in stacks.pairs:
-            stacks = stacks.with_value(name, _node(body, stacks.span))
+            added = _node(body, stacks.span)
+            usual = stacks.get(str(default.value) if isinstance(default, Scalar) else "local")
+            secrets = usual.get("secrets") if isinstance(usual, document.Mapping) else None
+            if secrets is not None and isinstance(added, document.Mapping):
+                added = added.with_value("secrets", secrets)
+            stacks = stacks.with_value(name, added)
     return root.with_value("stacks", stacks) if stacks is not None else root
 
 

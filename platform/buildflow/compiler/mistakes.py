@@ -87,6 +87,8 @@ def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, 
     if loc and isinstance(at(node, loc[:-1]), Mapping) and loc[-1] not in getattr(at(node, loc[:-1]), "pairs", {}):
         span = key_span(node, loc)
     wanted = detail.get("wanted") or WRONG_TYPE.get(kind)
+    if loc[-1:] == ("auth",) and plain(at(node, loc)) in (False, None):
+        return Diagnostic("BF203", f"{name} names a dependency", span, "write `auth: none` to let everybody in")
     if wanted and kind in WRONG_TYPE:
         inner = _model_at(model, loc) if "mapping" in wanted else None
         hint = _as_field(at(node, loc), inner) if inner else ""
@@ -214,6 +216,9 @@ def _as_field(node: Node, model: type[BaseModel]) -> str:
         return f"write `{needed[0]}: ...` below it"
     if re.fullmatch(project.HANDLER, text):
         return f"write `{handlers[0]}: {text}` below it" if handlers else ""
+    first = names[needed[0]].annotation
+    if first is int and not isinstance(scalar_value(text), int):
+        return ""
     if "provider" in needed:
         return f"write `provider: {text if text in project.PROVIDERS else 'local'}` below it"
     return f"write `{needed[0]}: {shown(node) if not isinstance(node.value, str) else text}` below it"

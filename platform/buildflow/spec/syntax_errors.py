@@ -102,6 +102,11 @@ def _end_of_quotes(c: Complaint) -> Words | None:
     before = c.text[: c.column].rstrip()
     if "expected key" not in c.problem or before[-1:] not in ('"', "'"):
         return None
+    quote = before[-1]
+    if before.count(quote) % 2:  # it closes what was opened further up
+        for line in range(c.line - 1, -1, -1):
+            if c.at(line).count(quote) % 2:
+                return Words("this quote is not closed", "close it on its line", line, c.at(line).rindex(quote))
     escaped = '`\\"`' if before[-1] == '"' else "`''`"
     hint = f"write {escaped} for a quote inside, or use the other kind of quotes around it"
     return Words("the text in quotes ends before this, and more follows", hint)

@@ -100,6 +100,9 @@ class Lowering:
     def signature(self, reference: str, *path: Any) -> Signature | None:
         signature = self.sources.signature(reference)
         if isinstance(signature, Problem):
+            module, _, name = reference.partition(":")
+            if signature.code == "BF302" and module.endswith(".py"):
+                signature = replace(signature, hint=f"write {module.removesuffix('.py')}:{name}")
             self.unfit([signature], *path, about="")
             return None
         first = signature.parameters[0] if signature.parameters else None
