@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import check_command, gateway_routes, large_project, running_app, tables
+from benchmarks import check_command, collectors, delivery, gateway_routes, large_project, running_app, tables
 from benchmarks.figures import Failure, Figure, machine
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +26,9 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "platform check, large": large_project.measure,
     "platform run": running_app.measure,
     "gateway routes": gateway_routes.measure,
+    "collectors": collectors.measure,
     "DuckDB": tables.measure,
+    "delivery": delivery.measure,
 }
 
 

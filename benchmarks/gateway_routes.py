@@ -100,8 +100,8 @@ def answer(port: int, route: tuple[str, str, object]) -> bytes:
     return b"\r\n".join(line for line in received.split(b"\r\n") if not line.startswith(b"date:"))
 
 
-def requests_a_second(port: int, route: tuple[str, str, object]) -> float:
-    command = [sys.executable, "-m", "benchmarks.load", "127.0.0.1", str(port), str(SECONDS), str(CONNECTIONS)]
+def requests_a_second(port: int, route: tuple[str, str, object], connections: int = CONNECTIONS) -> float:
+    command = [sys.executable, "-m", "benchmarks.load", "127.0.0.1", str(port), str(SECONDS), str(connections)]
     ended = subprocess.run(command, cwd=ROOT, input=request(*route), capture_output=True, check=False)
     if ended.returncode:
         raise RuntimeError(ended.stderr.decode().strip().splitlines()[-1])

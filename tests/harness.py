@@ -183,12 +183,12 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 def _kind(process: psutil.Process) -> str:
     try:
         words = " ".join(process.cmdline())
-        if "redis-server" in words and "redis_guard" not in words:
+        if "redis-server" in words and "service_guard" not in words:
             return "redis"
         for part in ("gateway", "watcher", "supervisor"):
             if f"buildflow.runtime.{part}" in words:
                 return part
-        if "redis_guard" in words:
+        if "service_guard" in words:
             return "guard"
         if "buildflow.runtime.worker" in words:
             parent = process.parent()

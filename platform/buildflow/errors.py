@@ -23,6 +23,10 @@ class RedisMissing(ServiceUnavailable):
     """No Redis was found on this machine."""
 
 
+class LeadershipLost(ServiceUnavailable):
+    """Another process leads now."""
+
+
 class PortInUse(BuildflowError):
     """The port is taken by another program."""
 
@@ -57,6 +61,10 @@ class ObjectNotFound(BuildflowError):
 
 class InvalidRow(BuildflowError):
     """The row does not fit the table's columns."""
+
+
+class BadMessage(InvalidRow):
+    """The message is not what its queue or topic carries."""
 
 
 class HandlerRejected(BuildflowError):

@@ -2,6 +2,13 @@
 
 from fastapi import HTTPException, WebSocketException
 
-from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound
+from buildflow.errors import BadMessage, InvalidObjectName, InvalidRow, ObjectNotFound
 
-__all__ = ["HTTPException", "InvalidObjectName", "InvalidRow", "ObjectNotFound", "WebSocketException"]
+__all__ = [
+    "BadMessage",
+    "HTTPException",
+    "InvalidObjectName",
+    "InvalidRow",
+    "ObjectNotFound",
+    "WebSocketException",
+]

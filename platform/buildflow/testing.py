@@ -13,7 +13,6 @@ process, with the same delivery code as in a worker, so breakpoints and patches 
 
 import asyncio
 import contextlib
-import json
 import shutil
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from buildflow.compiler.not_yet import CODE as NOT_YET
 from buildflow.diagnostics import Severity, did_you_mean
 from buildflow.errors import BuildflowError, UnknownName
 from buildflow.ir.runtime import RuntimePlan
+from buildflow.primitives.messages import Encoder, encoder
 from buildflow.primitives.registry import driver
 from buildflow.providers.env_file import env_file_in_environment
 from buildflow.provision.apply import apply as make_changes
@@ -66,11 +66,15 @@ class App:
         self._threads: list[threading.Thread] = []
         self._problems: list[BaseException] = []
         self._errors: dict[str, str] = {}
+        self._encoders: dict[str, Encoder] = {}
 
     def send(self, source: str, message: Any, **headers: str) -> str:
-        """Put a message (bytes, text, or anything that becomes JSON) into a source; returns its id."""
-        body = message if isinstance(message, bytes) else message.encode() if isinstance(message, str) else None
-        return self.connections.source(source).send(json.dumps(message).encode() if body is None else body, headers)
+        """Put a message (bytes, text, or anything that becomes JSON) into a source; returns its id. Raises
+        `BadMessage` where the source declares another type."""
+        target = self.connections.source(source)
+        if source not in self._encoders:
+            self._encoders[source] = encoder(self.plan.resource(source), self.plan)
+        return target.send(self._encoders[source](message), headers)
 
     def rows(self, table: str, *, at_least: int = 0, timeout: float = 10.0) -> list[dict[str, Any]]:
         """A table's rows, once it has `at_least` so many. Raises AssertionError after `timeout` seconds."""

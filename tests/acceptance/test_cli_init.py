@@ -37,7 +37,7 @@ def test_a_new_project_has_neither_mistakes_nor_warnings(tmp_path: Path, templat
     assert json.loads(result.stdout) == {"ok": True, "diagnostics": []}
     assert yaml.safe_load((folder / "buildflow.yaml").read_text())["project"] == "shop"
     own = [path for path in folder.rglob("*") if path.is_file() and path.name != templates.SCHEMA]
-    assert not [path for path in own if templates.PLACEHOLDER in path.read_text()]
+    assert not [path for path in own if templates.PLACEHOLDER.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -88,8 +88,9 @@ def test_an_address_that_cannot_be_had_is_told_in_words_and_nothing_stays(folder
 @pytest.mark.slow
 def test_a_handler_that_fails_at_import_keeps_its_process_from_work_and_says_why(folder: Path) -> None:
     project(folder, YAML, app="import no_such_package\n" + APP)
+    run(folder, "apply", "--yes")
     with running(folder) as app:
-        words = "No module named 'no_such_package'"
+        words = "app.py:1: No module named 'no_such_package'"
         app.wait_for_line(f"worker main is not ready: .*{words}")
         run(folder, "status")
         (folder / ".buildflow/local/buckets/shop-local-files/early").write_text("early")

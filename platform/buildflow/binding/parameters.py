@@ -274,6 +274,10 @@ def check_element(parameter: Parameter, carried: str, source: str) -> list[Unfit
         return []
     if shape.name == "buildflow.types.Message":
         shape = shape.item or Shape(kind="unknown")
+    if not carried and shape.is_plain:
+        message = f'parameter "{parameter.name}" takes {parameter.shape.text}, which no element can be read as'
+        hint = f"make {_short(shape.name)} a dataclass or a pydantic model, or declare a dependency of that name"
+        return [Unfit("BF304", message, hint, parameter.place)]
     if not carried or shape.kind in _RAW or shape.name == carried:
         return []
     if shape.kind == "named" and _short(shape.name).endswith(_short(carried)):
@@ -295,7 +299,7 @@ def check_factory(
     misspelt = set() if variadic else {closest(name, own) for name in arguments if name not in own}
     unfilled = [p for p in bound.rest if p.required and p.name not in arguments and p.name not in misspelt]
     if of_request:
-        unfilled = [p for p in unfilled if not p.annotated and closest(p.name, names.all)]
+        unfilled = [p for p in unfilled if _is_plain(p) or (not p.annotated and closest(p.name, names.all))]
     problems = [_not_filled(p, signature, names) for p in unfilled]
     if not variadic:
         problems += [
@@ -339,6 +343,25 @@ def check_query(bound: Bound, names: Names, path: str) -> list[Unfit]:
         and (near := closest(p.name, names.dependencies))
         and p.name.rstrip("s") != near.rstrip("s")
     ]
+
+
+def check_filled(bound: Bound, names: Names) -> list[Unfit]:
+    """No parameter of a route is left that a request cannot fill, with a default or without: a plain class."""
+    return [
+        Unfit(
+            "BF304",
+            f'parameter "{p.name}" takes {p.shape.text}, which no request fills',
+            f'did you mean "{near}"?' if (near := closest(p.name, names.all)) else "declare a dependency of that name",
+            p.place,
+        )
+        for p in bound.rest
+        if _is_plain(p)
+    ]
+
+
+def _is_plain(parameter: Parameter) -> bool:
+    shape = parameter.shape
+    return not parameter.marker and (shape.is_plain or (shape.item is not None and shape.item.is_plain))
 
 
 def check_middleware(signature: Signature, arguments: Collection[str]) -> list[Unfit]:

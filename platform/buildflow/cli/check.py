@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, refuse_two_formats
 from buildflow.cli.terminal import EXIT_MISTAKE, diagnostics_json, put_json, say, show_diagnostics, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation, compile_file
 from buildflow.diagnostics import Diagnostic, Severity
@@ -27,7 +27,9 @@ def check(
     values: SetOption = None,
     all_stacks: Annotated[bool, typer.Option("--all-stacks", help="Check the values of every stack.")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Put misspelt keys and names right in the file.")] = False,
-    format: Annotated[Format, typer.Option("--format", help="How to print mistakes.")] = Format.text,
+    format: Annotated[
+        Format | None, typer.Option("--format", help="How to print mistakes.", show_default="text")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compile the project and show every mistake. Handlers are read, not imported.
@@ -40,6 +42,7 @@ def check(
 
     `platform explain BF205` says what a code means.
     """
+    refuse_two_formats(as_json, format)
     choice = Choice(file, stack, values)
     compile = partial(compile_file, stack=stack, variables=choice.variables, all_stacks=all_stacks)
     result = compile(file)

@@ -11,11 +11,13 @@ from buildflow.cli.config_origins import Origins
 from buildflow.cli.config_text import commented, flat, plain, yaml_lines
 from buildflow.cli.config_values import Tree, canonical, resolved
 from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, compiled, correct
-from buildflow.cli.terminal import put, put_json, styled
+from buildflow.cli.terminal import put, put_json, show_diagnostics, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
 from buildflow.diagnostics import errors_in
 from buildflow.spec.environment import read_env_file
 
+OF_DRIVERS = ("BF217",)
+"""Mistakes that keep a stack from running, and not from being printed: what a provider does not have yet."""
 OF_VALUES = ("BF121",)
 """Mistakes that the canonical form does not mind, because it puts nothing in: a variable that is not set."""
 
@@ -41,16 +43,20 @@ def config(
     if as_resolved and as_canonical:
         raise typer.BadParameter("choose one of them", param_hint="--resolved, --canonical")
     choice = Choice(file, stack, values)
-    result = _without_values(choice, as_json) if as_canonical else correct(choice, as_json=as_json)
+    result = _printable(choice, as_json, (*OF_DRIVERS, *OF_VALUES) if as_canonical else OF_DRIVERS)
     known = origins_of(result, choice)
     tree = canonical(known) if as_canonical else resolved(result, known)
     show(tree, with_origins=origins, as_json=as_json)
 
 
-def _without_values(choice: Choice, as_json: bool) -> Compilation:
+def _printable(choice: Choice, as_json: bool, forgiven: tuple[str, ...]) -> Compilation:
+    """The compilation, if all its errors are `forgiven`. Those of drivers are shown all the same, on stderr."""
     result = compiled(choice)
-    wrong = errors_in(d for d in result.diagnostics if d.code not in OF_VALUES)
-    return correct(choice, as_json=as_json) if wrong else result
+    if errors_in(d for d in result.diagnostics if d.code not in forgiven):
+        return correct(choice, as_json=as_json)
+    lacking = [d for d in result.diagnostics if d.code in OF_DRIVERS]
+    show_diagnostics(lacking, result.document.lines, result.document.path)
+    return result
 
 
 def origins_of(result: Compilation, choice: Choice) -> Origins:

@@ -11,7 +11,7 @@ import typer
 
 from buildflow.cli.graph_drawing import Drawing, Edge, Node, Place
 from buildflow.cli.graph_texts import dot, mermaid, tree
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct, refuse_two_formats
 from buildflow.cli.terminal import put, say
 from buildflow.compiler import DEFAULT_FILE
 from buildflow.ir.runtime import ConsumerPlan, Injection, RuntimePlan
@@ -42,6 +42,7 @@ def graph(
     `platform graph --format svg --out graph.svg` makes a picture for a README. GitHub and GitLab draw what
     `--format mermaid` prints in a block of Markdown, Graphviz what `--format dot` prints.
     """
+    refuse_two_formats(as_json, format)
     drawing = drawing_of(correct(Choice(file, stack, values), as_json=as_json).plan)
     text = _FORMATS[Format.json if as_json else format or _by_ending(out)](drawing)
     if out is None:

@@ -40,11 +40,11 @@ def init(
     chosen = _checked(template, _unknown_template, "--template") or _choose_template()
     default = name_for(directory)
     project = _checked(name, _wrong_name, "--name") or _choose_name(default)
-    texts = templates.files(chosen, project)
-    templates.write(texts, directory)
+    files = templates.files(chosen, project)
+    templates.write(files, directory)
     if as_json:
-        put_json({"directory": str(directory), "project": project, "template": chosen, "files": list(texts)})
-    _tell(directory, project, chosen, texts)
+        put_json({"directory": str(directory), "project": project, "template": chosen, "files": list(files)})
+    _tell(directory, project, chosen, files)
 
 
 def _list(as_json: bool) -> None:
@@ -122,9 +122,9 @@ def _ask(question: str, default: str, problem_of: Callable[[str], str]) -> str:
 # what was made
 
 
-def _tell(directory: Path, project: str, template: str, texts: Iterable[str]) -> None:
+def _tell(directory: Path, project: str, template: str, files: Iterable[str]) -> None:
     say(f"{styled('✓', 'green')} made the project {project} from the template {template}\n")
-    for line in _tree(directory.as_posix(), texts):
+    for line in _tree(directory.as_posix(), files):
         say(line)
     here = [] if directory.resolve() == Path.cwd() else [f"cd {shlex.quote(str(directory))}"]
     _tell_commands("next", *here, "platform check", "platform run --apply")

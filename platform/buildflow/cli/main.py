@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
+import typer.core
 
 from buildflow import __version__
 from buildflow.cli.terminal import EXIT_MISTAKE, fail, say
@@ -39,6 +40,26 @@ COMMANDS = {
 """Each command: its module and name in this folder, and the panel of the help that shows it."""
 
 
+class Program(typer.core.TyperGroup):
+    """The commands, and what is wrong about an argument in the user's words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as exc:
+            for said, meant in _IN_WORDS:
+                exc.message = exc.message.replace(said, meant)
+            raise
+
+
+_IN_WORDS = (
+    ("Value error, ", ""),
+    ("Input should be a valid integer, unable to parse string as an integer", "a whole number is expected"),
+    ("Input should be", "it has to be"),
+)
+"""What the library that checks arguments says to programmers."""
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
@@ -55,6 +76,7 @@ def program(only: str | None = None) -> typer.Typer:
     """The program with all its commands, or with one: a command that is not asked for is not imported."""
     made = typer.Typer(
         name="platform",
+        cls=Program,
         help="A backend declared in one file.\n\n"
         "Edit buildflow.yaml, `platform check` it, `platform apply` what it stores, `platform run` it.",
         no_args_is_help=True,

@@ -23,6 +23,12 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", help="A value: `--
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON, for programs.")]
 
 
+def refuse_two_formats(as_json: bool, format: str | None) -> None:
+    """`--json` is `--format json`, and contradicts another one."""
+    if as_json and format not in (None, "json"):
+        raise typer.BadParameter(f"--json and --format {format} name two formats; leave one out", param_hint="--format")
+
+
 @dataclass(frozen=True)
 class Choice:
     """Which project, which stack, which values."""

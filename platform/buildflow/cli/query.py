@@ -18,6 +18,7 @@ from buildflow.cli.project import (
     connected,
     correct,
     need_applied,
+    refuse_two_formats,
 )
 from buildflow.cli.terminal import put_json, say, table
 from buildflow.compiler import DEFAULT_FILE
@@ -39,10 +40,13 @@ def query(
     file: FileOption = Path(DEFAULT_FILE),
     stack: StackOption = None,
     values: SetOption = None,
-    format: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+    format: Annotated[
+        Format | None, typer.Option("--format", help="How to print the rows.", show_default="table")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print a table's rows: as a table, as JSON (a list of rows) or as CSV. Reading only."""
+    refuse_two_formats(as_json, format)
     choice = Choice(file, stack, values)
     result = correct(choice, as_json=as_json)
     tables = [r.key for r in result.plan.resources if all_primitives()[r.type].handle == "buildflow.types.Table"]

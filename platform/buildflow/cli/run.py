@@ -4,7 +4,9 @@ They compile, bind the plan to what was applied, write it down, and become the s
 is given back, and what runs needs no YAML.
 """
 
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -93,6 +95,8 @@ def _prepared(choice: Choice, apply: bool) -> Compilation:
     if apply:
         from buildflow.cli.apply import apply_changes
 
+        if unapplied(result.graph, load(folder_of(result))):
+            _need_importable(result)  # before anything is created
         apply_changes(result, yes=True, quiet=True)
     missing = unapplied(result.graph, load(folder_of(result)))
     if missing:
@@ -100,6 +104,28 @@ def _prepared(choice: Choice, apply: bool) -> Compilation:
         words = f'stack "{result.stack}" has changes that were not applied: {", ".join(missing)}'
         raise NotApplied(words, hint=f"platform apply{stack}, or platform run{stack} --apply")
     return result
+
+
+def _need_importable(result: Compilation) -> None:
+    """Raise `HandlerRejected`, with the lines at fault, where modules of the project cannot be imported; they are in
+    a process of its own, as they will be."""
+    from buildflow.errors import HandlerRejected
+    from buildflow.providers.env_file import env_file_in_environment
+
+    plan = result.plan
+    handlers = [*(r.handler.function for r in plan.routes), *(c.handler.function for c in plan.consumers)]
+    references = dict.fromkeys([*handlers, *(d.factory for d in plan.dependencies)])
+    command = [sys.executable, "-m", "buildflow.loading", *references]
+    with env_file_in_environment(result.root):
+        asked = subprocess.run(
+            command, cwd=result.root, env=_environment(result.root), capture_output=True, check=False
+        )
+    found = json.loads(asked.stdout) if asked.stdout else []
+    if asked.returncode and not found:
+        words = f"importing the handlers ends the process (exit code {asked.returncode})"
+        raise HandlerRejected(words, hint=f"python -c 'import {handlers[0].partition(':')[0]}'" if handlers else "")
+    if found:
+        raise HandlerRejected("\n".join(one["error"] for one in found), hint=found[0]["hint"])
 
 
 def _runnable(result: Compilation) -> Compilation:
@@ -129,5 +155,10 @@ def _command(result: Compilation, options: Sequence[str]) -> list[str]:
 
 def become(command: Sequence[str]) -> None:
     """Replace this process; handlers are found from the project's folder."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(p for p in (os.getcwd(), os.environ.get("PYTHONPATH", "")) if p)
-    os.execv(command[0], list(command))
+    os.execve(command[0], list(command), _environment(Path.cwd()))
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """Modules are found from the project's folder."""
+    path = os.pathsep.join(p for p in (str(root.absolute()), os.environ.get("PYTHONPATH", "")) if p)
+    return {**os.environ, "PYTHONPATH": path}

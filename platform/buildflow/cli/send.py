@@ -21,6 +21,7 @@ from buildflow.compiler import DEFAULT_FILE
 from buildflow.diagnostics import did_you_mean
 from buildflow.errors import UnknownName
 from buildflow.primitives.base import Role
+from buildflow.primitives.messages import encoder
 from buildflow.primitives.registry import all_primitives
 
 
@@ -36,6 +37,8 @@ def send(
 ) -> None:
     """Put messages into a source, running or not, and print their ids. They are durable when it ends.
 
+    Where the source declares the type of its messages, all of them are checked before the first is sent.
+
     `platform send orders '{"id": 1}'`, or `platform send orders < orders.jsonl`.
     """
     choice = Choice(file, stack, values)
@@ -46,10 +49,12 @@ def send(
     need_applied(result, choice, source)
     if not messages and sys.stdin.isatty():
         say("reading messages, a line each; Ctrl-D ends")
+    sys.path.insert(0, str(result.root))  # the type of its messages is imported
     with connected(result) as connections:
         target = connections.source(source)
+        encode = encoder(connections.plan.resource(source), connections.plan)
         lines = (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
-        bodies = (m.encode() for m in messages) if messages else filter(None, lines)
+        bodies = [encode(body) for body in messages or filter(None, lines)]  # all of them, before any is sent
         ids = [target.send(body, {}) for body in bodies]
     if as_json:
         put_json([{"id": id} for id in ids])

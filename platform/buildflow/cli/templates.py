@@ -55,16 +55,18 @@ def _readme(template: str) -> str:
     return (FOLDER / template / "README.md").read_text("utf-8")
 
 
-def files(template: str, project: str) -> dict[str, str]:
+def files(template: str, project: str) -> dict[str, bytes]:
     """The files of a new project by their paths, and the schema that lets an editor check its buildflow.yaml."""
     from buildflow.compiler.schema import json_schema
 
     found = {
-        path.relative_to(FOLDER / template).as_posix(): path.read_text("utf-8").replace(PLACEHOLDER, project)
+        path.relative_to(FOLDER / template).as_posix(): path.read_bytes().replace(
+            PLACEHOLDER.encode(), project.encode()
+        )
         for path in _paths(FOLDER / template)
     }
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-    return dict(sorted({**found, SCHEMA: schema}.items()))
+    return dict(sorted({**found, SCHEMA: schema.encode()}.items()))
 
 
 def _paths(folder: Path) -> Iterator[Path]:
@@ -73,20 +75,20 @@ def _paths(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def write(texts: Mapping[str, str], directory: Path) -> None:
+def write(contents: Mapping[str, bytes], directory: Path) -> None:
     """Write all files, or none: they are written aside and then renamed. Raises `WouldOverwrite` and OSError."""
     if directory.exists() and not directory.is_dir():
         raise BuildflowError(f"{directory} is a file, not a folder", hint="name another one: platform init my-project")
-    if taken := [name for name in texts if _is_taken(directory, name)]:
+    if taken := [name for name in contents if _is_taken(directory, name)]:
         raise WouldOverwrite(directory, taken)
     made: list[Path] = []
     try:
         _make_folder(directory, made)
         aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=directory))
         made.append(aside)
-        for number, text in enumerate(texts.values()):
-            (aside / str(number)).write_text(text, "utf-8")
-        for number, name in enumerate(texts):
+        for number, content in enumerate(contents.values()):
+            (aside / str(number)).write_bytes(content)
+        for number, name in enumerate(contents):
             _make_folder((directory / name).parent, made)
             os.rename(aside / str(number), directory / name)
             made.append(directory / name)

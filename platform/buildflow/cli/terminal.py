@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -140,7 +140,7 @@ def _agreed() -> bool:
         sys.stderr.flush()
         line = sys.stdin.readline()
         if not line:
-            say()
+            say("\nno answer came; `--yes` needs none")
             return False
         answer = line.strip().lower()
         if answer in ("y", "yes", "n", "no"):
@@ -156,8 +156,11 @@ def _brief(text: str) -> str:
     return text if len(text) <= BRIEF else f"{text[: BRIEF - 1]}…"
 
 
-def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Rows for a reader, to stdout, each value as it is: nothing in it is markup."""
+def table(
+    rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None, *, unbroken: Collection[str] = ()
+) -> None:
+    """Rows for a reader, to stdout, each value as it is: nothing in it is markup. Where the terminal is too narrow,
+    values are broken over several lines, those of the `unbroken` columns last."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -165,7 +168,7 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) 
     names = list(columns or dict.fromkeys(k for row in rows for k in row))
     shown = Table(show_edge=False, header_style="bold", pad_edge=False)
     for name in names:
-        shown.add_column(Text(name), overflow="fold")
+        shown.add_column(Text(name), overflow="fold", no_wrap=name in unbroken)
     for row in rows:
         shown.add_row(*(Text("" if row.get(n) is None else _brief(str(row.get(n)))) for n in names))
     width = None if sys.stdout.isatty() else 160

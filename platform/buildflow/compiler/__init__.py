@@ -11,13 +11,21 @@ from typing import Any
 
 from buildflow.compiler.canonical import canonicalize, stack_names
 from buildflow.compiler.lower import lower
-from buildflow.compiler.overlays import blocks, check_overlays, effective, has_overlay, without_overlays
+from buildflow.compiler.overlays import (
+    blocks,
+    check_overlays,
+    effective,
+    has_overlay,
+    with_removals,
+    without_overlays,
+)
 from buildflow.compiler.resolve import resolve
+from buildflow.compiler.secret_stores import check_stores
 from buildflow.compiler.secrets import check_secrets
 from buildflow.compiler.source import Sources, shown_path
 from buildflow.compiler.unused import variables_in
 from buildflow.compiler.validate import Declaration, validate
-from buildflow.diagnostics import Diagnostic, Severity, Span, did_you_mean, errors_in, in_file_order, misspelt
+from buildflow.diagnostics import Diagnostic, Related, Severity, Span, did_you_mean, errors_in, in_file_order, misspelt
 from buildflow.ir.graph import ResourceGraph
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.spec import document
@@ -149,7 +157,8 @@ def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str |
     ]
     if errors_in(found):
         found = [d for d in found if d.code != "BF219"]  # what seems unused may be used where the mistake is
-    return Compilation(parsed, base, selected, declaration, graph, plan, tuple(in_file_order(_first_only(found))))
+    found = _together(in_file_order(_first_only(found)))
+    return Compilation(parsed, base, selected, declaration, graph, plan, tuple(found))
 
 
 def _base(root: document.Mapping, selected: str, given: _Given) -> list[Diagnostic]:
@@ -179,7 +188,11 @@ def _whole(
     unread = _unread(whole, [*found, *(d for d in secrets if d.code != "BF124")])
     follows = [d for d in (*invalid, *unresolved, *unlowered) if d.span not in unread]
     follows += [d for d in secrets if d.code == "BF125" or d.span not in unread]
-    return declaration, graph, plan, _without_lost([*found, *follows], declaration)
+    of_a_test = stack in given.extra_stacks
+    if declaration.knows("stacks", stack, "secrets"):
+        stores = check_stores(declaration, plan.secrets, sources.root, given.environment, of_a_test=of_a_test)
+        follows += [d for d in stores if d.span not in unread]
+    return declaration, graph, plan, with_removals(_without_lost([*found, *follows], declaration), root, stack)
 
 
 def _unread(whole: document.Mapping, found: list[Diagnostic]) -> set[Span]:
@@ -223,6 +236,19 @@ def _first_only(found: list[Diagnostic]) -> list[Diagnostic]:
         message = "" if diagnostic.code in _OF_ONE_VALUE else diagnostic.message
         seen[diagnostic.code, message, diagnostic.span] = diagnostic
     return list(seen.values())
+
+
+def _together(found: list[Diagnostic]) -> list[Diagnostic]:
+    """What a provider does not have yet is one mistake, however many primitives are of that type."""
+    others: dict[str, list[Related]] = {}
+    result = []
+    for diagnostic in found:
+        if diagnostic.code != "BF217" or diagnostic.message not in others:
+            others.setdefault(diagnostic.message, [])
+            result.append(diagnostic)
+        else:
+            others[diagnostic.message].append(Related("and here", diagnostic.span))
+    return [replace(d, related=(*d.related, *others[d.message])) if d.code == "BF217" else d for d in result]
 
 
 _OF_ONE_VALUE = ("BF201", "BF203", "BF204", "BF205")
@@ -276,7 +302,7 @@ def _structure(root: document.Mapping, stack: str, given: _Given) -> list[Diagno
     declaration, invalid = validate(whole, stack, lenient=True)
     _, unresolved = resolve(declaration, selected=False)
     secrets = [d for d in check_secrets(declaration) if d.code == "BF124"]
-    return _without_lost([*found, *invalid, *unresolved, *secrets], declaration)
+    return with_removals(_without_lost([*found, *invalid, *unresolved, *secrets], declaration), root, stack)
 
 
 def _effective(

@@ -13,7 +13,17 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from buildflow.compiler.canonical import stack_keys
-from buildflow.compiler.unions import WRONG_TYPE, Path, annotation_at, bare, field_of, is_union, location, one_per_union
+from buildflow.compiler.unions import (
+    WRONG_TYPE,
+    Path,
+    annotation_at,
+    bare,
+    field_of,
+    is_union,
+    location,
+    one_per_union,
+    rebuild,
+)
 from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, did_you_mean, misspelt
 from buildflow.spec import document, project
 from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, scalar_value
@@ -23,8 +33,11 @@ from buildflow.spec.values import URL
 M = TypeVar("M", bound=BaseModel)
 
 
-def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnostic], *, root: Mapping) -> M | None:
-    """One mapping against one model; `None` after a mistake."""
+def validate_model(
+    model: type[M], node: Node, path: Path, found: list[Diagnostic], unread: set[Path], *, root: Mapping
+) -> M | None:
+    """One mapping against one model. After mistakes, without what they are about, whose paths are then `unread`;
+    `None` where too little is left of it."""
     if isinstance(node, Scalar) and node.value is None:
         node = Mapping({}, node.span)
     if not isinstance(node, Mapping):
@@ -41,9 +54,19 @@ def validate_model(model: type[M], node: Node, path: Path, found: list[Diagnosti
             return model.model_validate(values)
         except ValidationError as second:
             error = second
-    for detail in _without_misspelt(one_per_union(error.errors(include_url=False), model, node)):
+    details = one_per_union(error.errors(include_url=False), model, node)
+    for detail in _without_misspelt(details):
         found.append(_diagnostic(detail, model, node, path, root))
-    return None
+    value, out = rebuild(model, values, details, node)
+    unread |= {(*path, *place) for place in out | _meant(details, model)}
+    return value
+
+
+def _meant(details: list[Any], model: type[BaseModel]) -> set[Path]:
+    """The paths that unknown keys are probably meant to be."""
+    unknown = [d["loc"] for d in details if d["type"] == "extra_forbidden"]
+    near = ((loc, closest(str(loc[-1]), known_keys(model, loc[:-1]))) for loc in unknown)
+    return {(*loc[:-1], name) for loc, name in near if name}
 
 
 def _without_misspelt(details: list[Any]) -> list[Any]:
@@ -82,7 +105,7 @@ def _diagnostic(detail: Any, model: type[BaseModel], node: Mapping, path: Path, 
         return _refused(detail, node, path, root)
     if kind == "missing":
         owner = key_span(root, (*path, *loc[:-1])) if path or len(loc) > 1 else node.span
-        return Diagnostic("BF202", f"{name} is missing{_inside(path, loc)}", owner, _describe(model, loc))
+        return Diagnostic("BF202", f"{name} is missing{inside(path, loc)}", owner, _describe(model, loc))
     span = at(node, loc).span
     if loc and isinstance(at(node, loc[:-1]), Mapping) and loc[-1] not in getattr(at(node, loc[:-1]), "pairs", {}):
         span = key_span(node, loc)
@@ -103,7 +126,7 @@ def _refused(detail: Any, node: Mapping, path: Path, root: Mapping) -> Diagnosti
     """What a model's own check refused: see `buildflow.spec.values.refusal`."""
     loc, context = detail["loc"], detail["ctx"]
     span = key_span(node, (*loc, context["key"])) if context["key"] else key_span(root, (*path, *loc))
-    owner = _inside(path, (*loc, "")).removeprefix(" in ")
+    owner = inside(path, (*loc, "")).removeprefix(" in ")
     return Diagnostic(context["code"], f"{owner}: {detail['msg']}", span, context["hint"])
 
 
@@ -111,7 +134,7 @@ def _unknown_key(loc: Path, model: type[BaseModel], node: Mapping, path: Path) -
     name = str(loc[-1])
     keys = stack_keys() if model is project.Stack and len(loc) == 1 else known_keys(model, loc[:-1])
     keys |= {"app", "pulumi_config"} if model is project.Project and len(loc) == 1 else set()
-    span, message = key_span(node, loc), f'unknown key "{name}"{_inside(path, loc)}'
+    span, message = key_span(node, loc), f'unknown key "{name}"{inside(path, loc)}'
     below = [p for p in project.PROVIDERS if name in known_keys(model, (*loc[:-1], p))]
     if below and "managed" in keys:
         return Diagnostic("BF201", message, span, f"it belongs below {' or '.join(f'`{p}:`' for p in below)}")
@@ -136,7 +159,13 @@ def _name(loc: Path, path: Path) -> str:
     return f"`{whole[-1]}`"
 
 
-def _inside(path: Path, loc: Path) -> str:
+def singular(section: str) -> str:
+    """What one entry of a section is."""
+    return "dependency" if section == "dependencies" else section.removesuffix("s")
+
+
+def inside(path: Path, loc: Path) -> str:
+    """Where a key belongs, in words: that at `loc` below `path`."""
     owner = [str(p) for p in (*path, *loc[:-1])]
     if not owner:
         return ""
@@ -144,7 +173,7 @@ def _inside(path: Path, loc: Path) -> str:
     if isinstance(last, int):
         return f" in item {last + 1} of {'.'.join(owner[:-1])}"
     if len(owner) == 2 and owner[0] in ("primitives", "dependencies", "consumers", "stacks"):
-        return f' in {owner[0].removesuffix("s") if owner[0] != "dependencies" else "dependency"} "{owner[1]}"'
+        return f' in {singular(owner[0])} "{owner[1]}"'
     if owner[0] == "routes" and len(owner) == 2:
         return f' in route "{owner[1]}"'
     return f" in {'.'.join(owner)}"
@@ -268,6 +297,10 @@ def _cure_of_mapping(node: Mapping, wanted: str) -> str:
     return ""
 
 
+def is_exception(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseException)
+
+
 def _as_is(detail: Any, node: Node) -> tuple[str, str]:
     return f"is not right: {detail['msg']}", ""
 
@@ -296,9 +329,17 @@ def _pattern(detail: Any, node: Node) -> tuple[str, str]:
         URL: ("is no URL", "such as redis://host:6379/0 or file://folder"),
     }
     words, hint = hints.get(detail["ctx"]["pattern"], ("has the wrong form", ""))
+    if detail["loc"][:2] in (("retry", "only"), ("retry", "never")) and isinstance(text := plain(node), str):
+        own = text if text in EXCEPTIONS else closest(text, EXCEPTIONS)
+        meant = f'did you mean "builtins:{own}"?' if own else _handler_hint(text)
+        return f"is no exception: {shown(node)}", meant or "write `package.module:Class`"
     if detail["ctx"]["pattern"] == project.HANDLER and isinstance(plain(node), str):
         hint = _handler_hint(plain(node)) or hint
     return f"{words}: {shown(node)}", hint
+
+
+EXCEPTIONS = frozenset(n for n, thing in vars(builtins).items() if is_exception(thing))
+"""The names of Python's own."""
 
 
 def _handler_hint(text: str) -> str:

@@ -8,19 +8,10 @@ from typing import Any
 
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Diagnostic, Severity
-from buildflow.spec.project import BuiltIn, Consumer, Replicas, Route, Service
+from buildflow.spec.project import BuiltIn, Route, Service
 
 CODE = "BF225"
 
-_CONSUMER: dict[str, Callable[[Consumer], bool]] = {
-    "concurrency": lambda c: c.concurrency != 1,
-    "idempotency_key": lambda c: c.idempotency_key is not None,
-    "ordering": lambda c: c.ordering is not None,
-    "rate_limit": lambda c: c.rate_limit is not None,
-    "replicas": lambda c: isinstance(c.replicas, Replicas),
-    "retry": lambda c: c.retry.backoff != "exponential",
-    "sink": lambda c: c.sink is not None and not isinstance(c.sink, str),
-}
 _ROUTE: dict[str, Callable[[Route], bool]] = {"run_in": lambda r: r.run_in != "gateway"}
 _SERVICE: dict[str, Callable[[Service], bool]] = {"replicas": lambda s: s.replicas != 1}
 _DEPENDENCY: dict[str, Callable[[Any], bool]] = {"type": lambda d: isinstance(d, BuiltIn) and not d.runs}
@@ -32,7 +23,6 @@ def not_yet(declaration: Declaration) -> Iterator[Diagnostic]:
         ("dependencies", declaration.dependencies, _DEPENDENCY),
         ("services", declaration.services, _SERVICE),
         ("routes", declaration.routes, _ROUTE),
-        ("consumers", declaration.consumers, _CONSUMER),
     )
     for section, entries, rules in sections:
         for key, entry in entries.items():

@@ -1,9 +1,11 @@
 """A stack's overlay: laid over the base (mappings merge, lists replace, `null` removes), and held against it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from buildflow.diagnostics import Diagnostic, closest, misspelt
-from buildflow.spec.document import Mapping, Node, Pair, Scalar, with_values
+from buildflow.compiler.mistakes import inside, singular
+from buildflow.diagnostics import Diagnostic, Related, closest, misspelt
+from buildflow.spec.document import Mapping, Node, Pair, Scalar, key_span, walk, with_values
 from buildflow.spec.project import OVERLAYS
 
 _ENTRIES = ("primitives", "dependencies", "services", "routes", "consumers")
@@ -93,6 +95,34 @@ def _removed(over: Mapping, base: Mapping, stack: str, where: str) -> Iterator[D
                 yield misspelt("BF210", message, pair.key.span, str(pair.key.value), _written(base), "leave it out")
         elif isinstance(pair.value, Mapping) and isinstance(below, Mapping):
             yield from _removed(pair.value, below, stack, f"{where}.{key}")
+
+
+def with_removals(found: Iterable[Diagnostic], root: Mapping, stack: str) -> list[Diagnostic]:
+    """The diagnostics of one stack: those about what its overlay removes say where it does, and propose no other
+    name."""
+    removed = dict(_phrases(root, stack))
+    result = []
+    for diagnostic in found:
+        place = next((related for words, related in removed.items() if words in diagnostic.message), None)
+        if place:
+            hint = "keep it there, or let this stack do without what needs it"
+            related = (*diagnostic.related, place)
+            diagnostic = replace(diagnostic, hint=hint, related=related, fix=None)
+        result.append(diagnostic)
+    return result
+
+
+def _phrases(root: Mapping, stack: str) -> Iterator[tuple[str, Related]]:
+    """How diagnostics speak of what is not there, for everything that one stack's overlay removes."""
+    block = dict(blocks(root)).get(stack, Mapping({}, root.span))
+    for section in OVERLAYS:
+        for path, node in walk(block.get(section) or Mapping({}, root.span), (section,)):
+            if len(path) > 1 and isinstance(node, Scalar) and node.value is None:
+                here = Related(f'stack "{stack}" removes it here', key_span(block, path))
+                yield f"`{path[-1]}` is missing{inside((), path)}", here
+                if len(path) == 2:
+                    yield f'there is no {singular(section)} "{path[-1]}"', here
+                    yield f'parameter "{path[-1]}" ', here
 
 
 def _written(mapping: Mapping) -> list[str]:

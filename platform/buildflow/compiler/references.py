@@ -45,6 +45,8 @@ def refer(target: str, path: tuple[Any, ...], state: Resolution, fitting: Iterab
     """Whether `target` is a primitive that can be used; reports it where there is none. `fitting` are the keys that
     could stand there."""
     declaration = state.declaration
+    if not declaration.knows(*path):
+        return False
     if target in declaration.primitives:
         return True
     if target in declaration.dependencies:
@@ -62,20 +64,20 @@ _DECLARE = "declare it below `primitives:`"
 
 def check_role(target: str, role: Role, path: tuple[Any, ...], state: Resolution) -> None:
     """Report a primitive that is no source (or sink), or none yet on its provider."""
-    fitting = state.fitting[role]
+    fitting, declaration = state.fitting[role], state.declaration
     if not refer(target, path, state, fitting):
         return
-    primitive, spec = state.declaration.primitives[target]
+    primitive, spec = declaration.primitives[target]
     if role not in primitive.roles:
         code = "BF212" if role is Role.SOURCE else "BF213"
         hint = did_you_mean("", fitting) or f"no primitive here is a {role}: declare one below `primitives:`"
         state.report(code, f'"{target}" is a {primitive.type}, which is no {role}', *path, hint=hint)
         return
-    if role is Role.SINK and (why := spec.no_sink()):
+    if role is Role.SINK and declaration.knows("primitives", target) and (why := spec.no_sink()):
         state.report("BF213", f'"{target}" is no sink: {why}', *path, hint="declare them there")
         return
-    provider = provider_of(spec, state.declaration)
-    has_driver = provider in providers_of(primitive.type)
+    provider = provider_of(spec, declaration)
+    has_driver = provider in providers_of(primitive.type) and declaration.knows("primitives", target, "provider")
     if state.selected and has_driver and not hasattr(driver(primitive.type, provider), role.value):
         message = f'a {primitive.type} is no {role} on "{provider}" yet'
         state.report("BF217", message, *path, hint=f"name another {role}")
@@ -87,6 +89,8 @@ def check_auth(name: str | None, path: tuple[Any, ...], state: Resolution) -> No
     if name is None or ("dependencies", name) in declaration.broken:
         return
     if name in declaration.dependencies:
+        if not declaration.knows("dependencies", name, "scope"):
+            return
         if declaration.dependencies[name].scope in ("global", "replica"):
             message = f'"{name}" is built once a process, so it refuses no request'
             place = (Related("it is declared here", declaration.key_span("dependencies", name)),)

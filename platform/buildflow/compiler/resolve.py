@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def resolve(declaration: Declaration, *, selected: bool = True) -> tuple[Resourc
     _dependencies(state)
     _services(state)
     _consumers(state)
-    check_routes(state)
+    _routes(state)
     check_mounts(state)
     _outputs(state)
     graph = ResourceGraph(project=declaration.name, stack=declaration.stack_name, resources=tuple(resources))
@@ -82,12 +83,13 @@ def _resource(key: str, references: dict[str, str], state: Resolution) -> Resour
     primitive, spec = declaration.primitives[key]
     provider = provider_of(spec, declaration)
     known = providers_of(primitive.type)
-    if lacking := spec.lacks_on(provider):
+    sure = state.declaration.knows("primitives", key, "provider")
+    if sure and (lacking := spec.lacks_on(provider)) and state.declaration.knows("primitives", key, lacking):
         message = f'`{lacking}` is missing in primitive "{key}": "{provider}" needs one'
         state.report("BF202", message, "primitives", key, hint=f"write `{lacking}: ...`")
     if provider not in known:
         _named(key, _rule_name(key, provider, state), provider, state)
-        if state.selected:
+        if state.selected and sure:
             message = f'a {primitive.type} is not on "{provider}" yet'
             place = ("primitives", key, "provider") if spec.provider else ("primitives", key, "type")
             state.report("BF217", message, *place, hint=f"providers that have it: {', '.join(known) or 'none yet'}")
@@ -120,11 +122,17 @@ def _rule_name(key: str, provider: str, state: Resolution) -> str:
     return rule.physical(state.declaration.name, state.declaration.stack_name, key)
 
 
+_NAMING = ("name", "dataset", "provider", *PROVIDERS)
+"""The fields that a physical name may rest on."""
+
+
 def _named(key: str, name: str, provider: str, state: Resolution) -> None:
     """Report a name that the provider will refuse; one that holds a reference is known later."""
     primitive, spec = state.declaration.primitives[key]
     rule = name_rule(primitive, provider, spec)
     has_driver = provider in providers_of(primitive.type)
+    if not all(state.declaration.knows("primitives", key, field) for field in _NAMING):
+        return
     refused = rule.refuses(name) if rule else driver(primitive.type, provider).check_name(name) if has_driver else ""
     if not spec.name and not (_well_named(state.declaration) and re.fullmatch(IDENTIFIER, key)):
         return  # that is a mistake of its own
@@ -143,6 +151,8 @@ def _twins(named: Iterable[tuple[str, str, str]], state: Resolution) -> None:
     """Two of a kind (a key, a kind, an id each) with one name."""
     seen: dict[tuple[str, str], str] = {}
     for key, kind, identity in named:
+        if not state.declaration.knows("primitives", key):
+            continue
         first = seen.setdefault((kind, identity), key)
         if first != key:
             message = f'"{key}" and "{first}" are both {identity}'
@@ -218,6 +228,23 @@ def _feeds_itself(target: str, place: tuple[Any, ...], key: str, source: str, st
         state.found.append(Diagnostic("BF223", message, span, hint, severity=Severity.WARNING))
 
 
+def _routes(state: Resolution) -> None:
+    """Each route; what it answers is held against the others where its path is known."""
+    declaration = state.declaration
+    unsure = {
+        declaration.key_span("routes", key)
+        for key, route in declaration.routes.items()
+        if not (declaration.knows("routes", key, "path") and declaration.knows("routes", key, "service"))
+        or (route.service and not declaration.knows("services", route.service, "prefix"))
+        or ("services", route.service) in declaration.broken
+    }
+    apart = replace(state, found=[])
+    check_routes(apart)
+    of_paths = (d for d in apart.found if d.code in ("BF218", "BF224", "BF227"))
+    unsaid = [d for d in of_paths if unsure & {d.span, *(r.span for r in d.related)}]
+    state.found += [d for d in apart.found if d not in unsaid]
+
+
 def _outputs(state: Resolution) -> None:
     """Every `${primitives.key.output}` names a primitive and one of its outputs."""
     for _, node in walk(state.declaration.root.without("stacks")):
@@ -236,7 +263,8 @@ def _output(rest: str, place: Span, state: Resolution) -> None:
         return
     primitive, spec = primitives[key]
     provider = provider_of(spec, state.declaration)
-    known = getattr(driver(primitive.type, provider), "outputs", ()) if provider in providers_of(primitive.type) else ()
+    sure = provider in providers_of(primitive.type) and state.declaration.knows("primitives", key, "provider")
+    known = getattr(driver(primitive.type, provider), "outputs", ()) if sure else ()
     if not output and known:
         message = f"`${{primitives.{key}}}` names no output"
         hint = f"write ${{primitives.{key}.{known[0]}}}; its outputs: {', '.join(known)}"

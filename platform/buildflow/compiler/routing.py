@@ -18,6 +18,7 @@ def check_routes(state: Resolution) -> None:
         if route.service is not None and route.service not in declaration.services:
             _no_service(key, route.service, state)
         method, _, path = key.partition(" ")
+        _prefix_twice(key, route, state)
         path = full_path(declaration, route, path)
         first = answered.setdefault((method, shape_of(path)), key)
         span = declaration.key_span("routes", key)
@@ -50,6 +51,17 @@ def full_path(declaration: Declaration, route: Route, path: str) -> str:
     """A route's path behind its service's prefix."""
     service = declaration.services.get(route.service or "")
     return f"{service.prefix}{path}" if service and service.prefix else path
+
+
+def _prefix_twice(key: str, route: Route, state: Resolution) -> None:
+    """A path that begins with the prefix that is put before it."""
+    service = state.declaration.services.get(route.service or "")
+    method, _, path = key.partition(" ")
+    if service and service.prefix and f"{path}/".startswith(f"{service.prefix}/"):
+        message = f'"{key}" is served at {service.prefix}{path}: the prefix of its service is put before it'
+        hint = f"write `{method} {path.removeprefix(service.prefix) or '/'}`"
+        span = state.declaration.key_span("routes", key)
+        state.found.append(Diagnostic("BF227", message, span, hint, severity=Severity.WARNING))
 
 
 def _no_service(key: str, name: str, state: Resolution) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from buildflow.compiler.validate import Declaration
-from buildflow.diagnostics import Diagnostic, Severity
+from buildflow.diagnostics import Diagnostic, Severity, Span
 from buildflow.spec.document import Mapping, Node, Scalar, at, walk
 from buildflow.spec.interpolation import places, references
 from buildflow.spec.values import is_secret
@@ -39,6 +39,14 @@ def check_secrets(declaration: Declaration) -> list[Diagnostic]:
         if node.unknown and path not in marked and not _resolved_later(path):
             found += _unresolved(path, node)
     return found
+
+
+def secrets_named(declaration: Declaration) -> Iterator[tuple[str, Span]]:
+    """Each `${secret.NAME}` that a process will look up, with its place."""
+    marked = dict(_marked(declaration))
+    for path, node in _scalars(declaration):
+        if node.unknown and (path in marked or _resolved_later(path)):
+            yield from ((name, place) for root, name, place in places(node) if root == "secret" and name)
 
 
 def _marked(declaration: Declaration) -> Iterator[tuple[tuple[Any, ...], Scalar]]:

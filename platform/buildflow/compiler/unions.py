@@ -1,15 +1,19 @@
-"""pydantic's paths as the document's, past the branches of unions: one mistake, told once."""
+"""pydantic's paths as the document's, past the branches of unions: one mistake, told once; and a body with mistakes
+as a model all the same: what is wrong is taken out, so that the rest can be checked."""
 
+from copy import copy
+from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from buildflow.spec import document
 from buildflow.spec.document import Mapping, Node, at
 
 Path = tuple[Any, ...]
+M = TypeVar("M", bound=BaseModel)
 
 WRONG_TYPE = {
     "string_type": "text",
@@ -111,3 +115,69 @@ def _chosen(details: list[Any], level: int) -> list[Any]:
 
 def field_of(model: type[BaseModel], name: Any) -> FieldInfo | None:
     return next((f for n, f in model.model_fields.items() if name in (n, f.alias)), None)
+
+
+MAX_ROUNDS = 10
+"""What is taken out may leave the next thing incomplete: a class its middleware, a middleware its list."""
+
+
+def rebuild(model: type[M], values: Any, details: list[Any], node: Mapping) -> tuple[M | None, set[Path]]:
+    """The model of `values` (they are changed) without what the `details` of a validation complain about, and the
+    paths of that. None where too little is left."""
+    out: set[Path] = set()
+    for _ in range(MAX_ROUNDS):
+        missing = {d["loc"][0] for d in details if d["type"] == "missing" and len(d["loc"]) == 1}
+        places = {_nearest(_place(d), values) for d in details if d["loc"][:1] not in {(name,) for name in missing}}
+        if () in places or not all(_holds_text(model, name) for name in missing):
+            return None, out
+        model = _with_defaults(model, frozenset(missing)) if missing else model
+        out |= places | {d["loc"] for d in details}
+        for place in places:
+            _take_out(place, values)
+        try:
+            return model.model_validate(values), out
+        except ValidationError as error:
+            details = one_per_union(error.errors(include_url=False), model, node)
+    return None, out
+
+
+def _place(detail: Any) -> Path:
+    key = detail["ctx"]["key"] if detail["type"] == "refused" else ""
+    return (*detail["loc"], key) if key else detail["loc"]
+
+
+def _nearest(path: Path, values: Any) -> Path:
+    """The last key on the way to `path` that is there. A list goes as a whole: the places in it have to stay."""
+    there: Path = ()
+    for index, part in enumerate(path):
+        if isinstance(values, dict) and part in values:
+            there = path[: index + 1]
+        elif not (isinstance(values, list) and isinstance(part, int) and part < len(values)):
+            break
+        values = values[part]
+    return there
+
+
+def _take_out(path: Path, values: Any) -> None:
+    if _nearest(path, values) == path:  # it went with what is around it
+        for part in path[:-1]:
+            values = values[part]
+        del values[path[-1]]
+
+
+def _holds_text(model: type[BaseModel], name: str) -> bool:
+    """Whether "" can stand for a required field."""
+    info = field_of(model, name)
+    return info is not None and str in (info.annotation, *get_args(info.annotation))
+
+
+@cache
+def _with_defaults(model: type[M], names: frozenset[str]) -> type[M]:
+    """The model with "" as the default of these fields."""
+    fields: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        if name in names or info.alias in names:
+            optional = copy(info)
+            optional.default = ""
+            fields[name] = (info.annotation, optional)
+    return create_model(model.__name__, __base__=model, **fields)

@@ -39,7 +39,24 @@ def warn_unused(declaration: Declaration, used: set[str], written: Mapping) -> l
         for key in (variables.pairs if isinstance(variables, Mapping) else ())
         if key not in named
     ]
-    return found
+    return [*found, *_unused_settings(declaration, written)]
+
+
+def _unused_settings(declaration: Declaration, written: Mapping) -> Iterator[Diagnostic]:
+    """Settings of a cloud that the stack has nothing on."""
+    stack = declaration.stack
+    if stack is None:
+        return
+    used: set[str | None] = {stack.provider, *(spec.provider for _, spec in declaration.primitives.values())}
+    used |= {(stack.secrets.store or "").partition("_")[0]}
+    for _, node in walk(written):
+        used |= set(re.findall(r"\$\{\s*stack\.(\w+)\.", str(node.value))) if isinstance(node, Scalar) else set()
+    for name in ("aws", "gcp"):
+        if name not in used and getattr(stack, name).model_fields_set:
+            message = f'nothing of stack "{declaration.stack_name}" is on {name}, and its settings stand here'
+            span = declaration.key_span("stacks", declaration.stack_name, name)
+            hint = f"remove them, or write `provider: {name}` where they are meant for"
+            yield Diagnostic("BF219", message, span, hint, severity=Severity.WARNING)
 
 
 def _used_elsewhere(written: Mapping, selected: str) -> tuple[set[str], bool]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from buildflow.compiler.mistakes import known_keys, shown, validate_model, wrong_type
 from buildflow.compiler.route_paths import malformed_route
+from buildflow.compiler.unions import Path
 from buildflow.diagnostics import Diagnostic, Span, closest, did_you_mean, misspelt
 from buildflow.primitives.base import Primitive, Spec
 from buildflow.primitives.registry import all_primitives
@@ -19,8 +20,9 @@ from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What one stack's document declares. Entries with mistakes are left out; their keys are in `broken`, so that
-    a reference to one is not a second mistake."""
+    """What one stack's document declares. An entry with mistakes is there without them, and their paths are `unread`:
+    nothing may be concluded from the defaults that it has there. One of which too little is left is not there; its key
+    is in `broken`, so that a reference to it is not a second mistake."""
 
     root: Mapping
     name: str = "project"
@@ -34,8 +36,13 @@ class Declaration:
     mounts: dict[str, str] = field(default_factory=dict)
     consumers: dict[str, project.Consumer] = field(default_factory=dict)
     broken: frozenset[tuple[str, str]] = frozenset()
+    unread: frozenset[Path] = frozenset()
     lost: frozenset[str] = frozenset()
     """Sections that could not be read, or whose name is misspelt: what they hold is not known."""
+
+    def knows(self, *path: Any) -> bool:
+        """Whether what the file says at `path` was read: neither that, nor anything in it or around it, is wrong."""
+        return not any(all(a == b for a, b in zip(path, place, strict=False)) for place in self.unread)
 
     def span(self, *path: Any) -> Span:
         """The place of the value at `path`."""
@@ -49,17 +56,18 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
     """All sections of one stack's document. `lenient` forgives values that are not known (other stacks)."""
     found: list[Diagnostic] = []
     broken: set[tuple[str, str]] = set()
-    top = _top(root, found)
+    unread: set[Path] = set()
+    top = _top(root, found, unread)
     sections: dict[str, dict[str, Any]] = {}
     for section, model in project.SECTIONS.items():
         names = (stack_name,) if section == "stacks" else None
-        sections[section] = _entries(root, section, model, found, broken, names)
+        sections[section] = _entries(root, section, model, found, broken, unread, names)
     lost = _lost(root)
-    primitives = _primitives(root, found, broken, "primitives" in lost)
-    _names(root, found, broken, sections["routes"])
+    primitives = _primitives(root, found, broken, unread, "primitives" in lost)
+    _names(root, found, broken, unread)
     declaration = Declaration(
         root=root,
-        name=top.project if top else "project",
+        name=(top.project if top else "") or "project",
         stack_name=stack_name,
         stack=sections["stacks"].get(stack_name),
         options=top.options if top else project.Options(),
@@ -70,6 +78,7 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
         mounts=top.mounts if top else {},
         consumers=sections["consumers"],
         broken=frozenset(broken),
+        unread=frozenset(unread),
         lost=lost,
     )
     if lenient:
@@ -78,11 +87,11 @@ def validate(root: Mapping, stack_name: str, *, lenient: bool = False) -> tuple[
     return declaration, found
 
 
-def _top(root: Mapping, found: list[Diagnostic]) -> project.Project | None:
+def _top(root: Mapping, found: list[Diagnostic], unread: set[Path]) -> project.Project | None:
     """The root's own keys, the sections set aside."""
     empty = [key for key, pair in root.pairs.items() if isinstance(pair.value, Scalar) and pair.value.value is None]
     shallow = root.without(*project.SECTIONS, "primitives", *(key for key in empty if key in _MAY_BE_EMPTY))
-    return validate_model(project.Project, shallow, (), found, root=shallow)
+    return validate_model(project.Project, shallow, (), found, unread, root=shallow)
 
 
 _MAY_BE_EMPTY = ("variables", "options", "mounts")
@@ -95,6 +104,7 @@ def _entries(
     model: type[BaseModel],
     found: list[Diagnostic],
     broken: set[tuple[str, str]],
+    unread: set[Path],
     only: Iterable[str] | None,
 ) -> dict[str, Any]:
     node = root.get(section)
@@ -108,7 +118,7 @@ def _entries(
         if only is not None and key not in only:
             continue
         own = _dependency_model(pair, found) if section == "dependencies" else model
-        value = validate_model(own, pair.value, (section, key), found, root=root) if own else None
+        value = validate_model(own, pair.value, (section, key), found, unread, root=root) if own else None
         if value is None:
             broken.add((section, key))
         else:
@@ -160,7 +170,7 @@ _NAMED = ("primitives", "dependencies", "services", "variables")
 
 
 def _primitives(
-    root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]], lost: bool
+    root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]], unread: set[Path], lost: bool
 ) -> dict[str, tuple[Primitive, Spec]]:
     node = root.get("primitives")
     if node is None or (isinstance(node, Scalar) and node.value is None):
@@ -171,11 +181,12 @@ def _primitives(
     result: dict[str, tuple[Primitive, Spec]] = {}
     for key, pair in node.pairs.items():
         primitive = _type_of(key, pair, found, lost)
-        spec = validate_model(primitive.spec, pair.value, ("primitives", key), found, root=root) if primitive else None
+        path = ("primitives", key)
+        spec = validate_model(primitive.spec, pair.value, path, found, unread, root=root) if primitive else None
         if primitive and spec:
             result[key] = (primitive, spec)
         else:
-            broken.add(("primitives", key))
+            broken.add(path)
     return result
 
 
@@ -219,9 +230,7 @@ def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool)
     return known[str(node.value)]
 
 
-def _names(
-    root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]], routes: dict[str, project.Route]
-) -> None:
+def _names(root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]], unread: set[Path]) -> None:
     """Keys of primitives and dependencies are identifiers, unique across both; routes read METHOD /path."""
     for section in ("primitives", "dependencies", "services", "consumers", "variables"):
         node = root.get(section)
@@ -249,7 +258,7 @@ def _names(
             message = f'"{pair.key.value}" is no route: {problem[0]}'
             if "${" not in key:  # that is a mistake of its own
                 found.append(Diagnostic("BF206", message, pair.key.span, problem[1]))
-            routes.pop(key, None)
+            unread.add(("routes", key, "path"))
 
 
 _BEARS = {"consumers": "for a consumer", "services": "for a service", "variables": "for a variable"}

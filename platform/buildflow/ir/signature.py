@@ -56,7 +56,8 @@ class ShapeField:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A type as data. `name` is its dotted name where it has one; `text` is how the user wrote it."""
+    """A type as data. `name` is its dotted name where it has one; `text` is how the user wrote it; `is_plain` says
+    that it is a class of the project's own as which surely nothing can be read, neither a request nor JSON."""
 
     kind: ShapeKind
     name: str = ""
@@ -66,6 +67,7 @@ class Shape:
     options: tuple["Shape", ...] = ()
     fields: tuple[ShapeField, ...] = ()
     place: Place | None = None
+    is_plain: bool = False
 
     def replace(self, **changes: Any) -> "Shape":
         """The same with some fields changed."""

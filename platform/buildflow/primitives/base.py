@@ -166,8 +166,9 @@ class Source(Protocol):
         """Done: they never come again."""
         ...
 
-    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False) -> None:
-        """Give one back; it comes again after `delay` seconds, kept at the source, its attempts counted on."""
+    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False, counted: bool = True) -> None:
+        """Give one back; it comes again after `delay` seconds, kept at the source. The attempt counts, unless it is
+        not `counted`: something failed that the element cannot help."""
         ...
 
     def send(self, body: bytes, headers: Mapping[str, str], id: str | None = None) -> str:

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from itertools import accumulate, chain, islice, pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildflow.primitives.base import Element
 from buildflow.providers import process_identity
 from buildflow.providers.redis_client import spoken
+
+if TYPE_CHECKING:
+    from buildflow.primitives.redis_stream_order import InOrder
 
 T = TypeVar("T")
 
@@ -31,7 +34,7 @@ _GROUP_SIZE = 1000
 """Commands in one transaction and entries in one command; everybody else waits for it, so it is bounded."""
 
 # What an entry says: id, body, headers, when it was sent (ms), attempts before, whether it asks to be alone.
-_READ = """
+READ = """
 local function read(entry)
   local id, list, of = entry[1], entry[2], {}
   for i = 1, #list, 2 do of[list[i]] = list[i + 1] end
@@ -41,11 +44,22 @@ local function read(entry)
 end
 """
 
+# An element is one text, see `_PACKED`: redis-py takes longer to read a reply of many parts than Redis to make it.
+PACK = """
+local function pack(entry, deliveries, alone)
+  local id = entry[1]
+  local name, body, headers, sent, attempts, suspect = read(entry)
+  local by_itself = (alone or suspect) and 1 or 0
+  local sizes = struct.pack('>dIIIIB', sent, attempts + deliveries, #id, #name, #headers, by_itself)
+  return sizes .. id .. name .. headers .. body
+end
+"""
+
 # KEYS: stream, delayed. ARGV: group, consumer, limit, lease in ms ("" = no recovery now), dead consumers...
-# Answers {how many were recovered, elements, dead consumers that still hold entries}. An element is one text,
-# see `_PACKED`: redis-py takes longer to read a reply of many parts than Redis to make it.
+# Answers {how many were recovered, elements, dead consumers that still hold entries}.
 _LEASE = (
-    _READ
+    READ
+    + PACK
     + """
 local stream, delayed, group, me, limit = KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -56,19 +70,11 @@ for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT
 end
 
 local out, dead = {}, {}
-local function give(entry, deliveries, alone)
-  local id = entry[1]
-  local name, body, headers, sent, attempts, suspect = read(entry)
-  local by_itself = (alone or suspect) and 1 or 0
-  local sizes = struct.pack('>dIIIIB', sent, attempts + deliveries, #id, #name, #headers, by_itself)
-  out[#out + 1] = sizes .. id .. name .. headers .. body
-end
-
 local function take(pending)
   for _, p in ipairs(pending) do
     local claimed = redis.call('XCLAIM', stream, group, me, 0, p[1])[1]
     if claimed then
-      give(claimed, p[4] + 1, true)
+      out[#out + 1] = pack(claimed, p[4] + 1, true)
     else
       redis.call('XACK', stream, group, p[1])  -- its entry was deleted by another hand
     end
@@ -93,20 +99,28 @@ if recovered < limit then
   local left = limit - recovered
   local read = redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', left, 'STREAMS', stream, '>')
   if read then
-    for _, entry in ipairs(read[1][2]) do give(entry, 1, false) end
+    for _, entry in ipairs(read[1][2]) do out[#out + 1] = pack(entry, 1, false) end
   end
 end
 return {recovered, out, dead}
 """
 )
 
-# KEYS: stream. ARGV: time in ms; for each element: id, headers, body.
-_SEND = """
-for i = 2, #ARGV, 3 do
-  redis.call('XADD', KEYS[1], '*', 'id', ARGV[i], 'body', ARGV[i + 2], 'headers', ARGV[i + 1],
-             'sent_at', ARGV[1], 'attempts', 0, 'alone', 0)
+APPEND = """
+local function append(stream, sent_at, id, headers, body)
+  redis.call('XADD', stream, '*', 'id', id, 'body', body, 'headers', headers, 'sent_at', sent_at,
+             'attempts', 0, 'alone', 0)
 end
 """
+"""For scripts that write elements: an entry as `READ` reads it."""
+
+# KEYS: stream. ARGV: time in ms; for each element: id, headers, body.
+_SEND = (
+    APPEND
+    + """
+for i = 2, #ARGV, 3 do append(KEYS[1], ARGV[1], ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+"""
+)
 
 # KEYS: stream. ARGV: group, consumer, ids... An entry that another worker took meanwhile stays with it.
 # JUSTID leaves the count of deliveries, hence of attempts, as it is.
@@ -118,10 +132,11 @@ for i = 3, #ARGV do
 end
 """
 
-# KEYS: stream, delayed. ARGV: group, consumer, id, delay in ms, alone ("1" or "0"). The new entry is written
-# from the old one. The member of the sorted set starts with the entry's id: two equal elements must stay two.
+# KEYS: stream, delayed. ARGV: group, consumer, id, delay in ms, alone ("1" or "0"), deliveries that do not count
+# as attempts. The new entry is written from the old one. The member of the sorted set starts with the entry's id:
+# two equal elements must stay two.
 _RELEASE = (
-    _READ
+    READ
     + """
 local stream, delayed, group, id = KEYS[1], KEYS[2], ARGV[1], ARGV[3]
 local pending = redis.call('XPENDING', stream, group, id, id, 1, ARGV[2])[1]
@@ -130,7 +145,7 @@ local entry = redis.call('XRANGE', stream, id, id)[1]
 if not entry then return redis.call('XACK', stream, group, id) * 0 end
 local name, body, headers, sent, attempts = read(entry)
 local new = {'id', name, 'body', body, 'headers', headers, 'sent_at', string.format('%.0f', sent),
-             'attempts', tostring(attempts + pending[4]), 'alone', ARGV[5]}
+             'attempts', tostring(math.max(0, attempts + pending[4] - ARGV[6])), 'alone', ARGV[5]}
 if tonumber(ARGV[4]) <= 0 then
   redis.call('XADD', stream, '*', unpack(new))
 else
@@ -144,11 +159,12 @@ return 1
 """
 )
 
-# KEYS: stream, delayed, new stream, new delayed. Answers 0 when the new name is taken.
+# KEYS: the old ones, as many new ones. Answers 0 when a new name is taken.
 _RENAME = """
-if redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then return 0 end
-for i = 1, 2 do
-  if redis.call('EXISTS', KEYS[i]) > 0 then redis.call('RENAME', KEYS[i], KEYS[i + 2]) end
+local count = #KEYS / 2
+if redis.call('EXISTS', unpack(KEYS, count + 1)) > 0 then return 0 end
+for i = 1, count do
+  if redis.call('EXISTS', KEYS[i]) > 0 then redis.call('RENAME', KEYS[i], KEYS[i + count]) end
 end
 return 1
 """
@@ -175,7 +191,7 @@ class RedisStream:
         self.delayed_key = f"{key}:delayed"
         self.group = group
         self.lease_seconds = lease_seconds
-        self._redis: Callable[[], Any] = redis if callable(redis) else lambda: redis
+        self.redis: Callable[[], Any] = redis if callable(redis) else lambda: redis
         self._given_consumer = consumer
         self._own_consumer = (0, "")
         self._recovering = threading.Lock()
@@ -208,49 +224,44 @@ class RedisStream:
             recover, dead = self._due_recovery()
             lapse = int(self.lease_seconds * 1000) if recover else ""
             arguments = [self.group, self.consumer, limit, lapse, *dead]
-            recovered, packed, still = self._run(_LEASE, [self.key, self.delayed_key], arguments)
+            recovered, packed, still = self.run(_LEASE, [self.key, self.delayed_key], arguments)
         with self._recovering:
             self._dead = still
             if recover and recovered >= limit:
                 self._next_recovery = 0.0  # there may be more
-        return [_element(one) for one in packed]
+        return [unpack_element(one) for one in packed]
 
     def renew(self, elements: Sequence[Element]) -> None:
         for group in _groups(elements):
             receipts = [element.receipt for element in group]
             with spoken():
-                self._run(_RENEW, [self.key], [self.group, self.consumer, *receipts])
+                self.run(_RENEW, [self.key], [self.group, self.consumer, *receipts])
 
     def acknowledge(self, elements: Sequence[Element]) -> None:
         """Whoever holds the lease by now: acknowledged means committed, so even when ours lapsed and another
         worker has the element, there is nothing left to do for it."""
         for group in _groups(elements):
             receipts = [element.receipt for element in group]
-            with spoken(), self._redis().pipeline(transaction=True) as pipe:
+            with spoken(), self.redis().pipeline(transaction=True) as pipe:
                 pipe.xack(self.key, self.group, *receipts)
                 pipe.xdel(self.key, *receipts)
                 pipe.execute()
 
-    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False) -> None:
-        arguments = [self.group, self.consumer, element.receipt, max(0, round(delay * 1000)), int(alone)]
+    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False, counted: bool = True) -> None:
+        milliseconds = max(0, round(delay * 1000))
+        arguments = [self.group, self.consumer, element.receipt, milliseconds, int(alone), int(not counted)]
         with spoken():
-            self._run(_RELEASE, [self.key, self.delayed_key], arguments)
+            self.run(_RELEASE, [self.key, self.delayed_key], arguments)
 
     def send(self, body: bytes, headers: Mapping[str, str], id: str | None = None) -> str:
         fields = entry_fields(body, headers, id)
         with spoken():
-            self._redis().xadd(self.key, fields)
+            self.redis().xadd(self.key, fields)
         return str(fields["id"])
 
     def send_many(self, elements: Iterable[Outgoing], *, together: bool = False) -> list[str]:
         """Append many, in groups of 1,000 that each arrive whole; `together`: all of them or none."""
-        ids: list[str] = []
-        groups = ([_outgoing(*element) for element in group] for group in _groups(elements))
-        for transaction in [list(groups)] if together else ([group] for group in groups):
-            with spoken():
-                self._append(transaction)
-            ids += [id for group in transaction for id, _, _ in group]
-        return ids
+        return append_groups(self.redis, _SEND, self.key, elements, together=together)
 
     def backlog(self) -> int:
         entries, pending, delayed = self._counts()
@@ -271,64 +282,57 @@ class RedisStream:
 
         with spoken():
             try:
-                self._redis().xgroup_create(self.key, self.group, id="0", mkstream=True)
+                self.redis().xgroup_create(self.key, self.group, id="0", mkstream=True)
             except redis.ResponseError as exc:
                 if not str(exc).startswith("BUSYGROUP"):
                     raise
 
     def exists(self) -> bool:
         with spoken():
-            return bool(self._redis().exists(self.key))
+            return bool(self.redis().exists(self.key))
 
-    def rename(self, key: str) -> bool:
-        """Move everything, leases too, to another key. False when that one is taken."""
+    def rename(self, key: str, *beside: str) -> bool:
+        """Move everything, leases too, to another key, and what stands `beside` it, at `<key>:<beside>`. False
+        when that one is taken."""
+        keys = [f"{start}{end}" for start in (self.key, key) for end in _endings(beside)]
         with spoken():
-            return bool(self._run(_RENAME, [self.key, self.delayed_key, key, f"{key}:delayed"], []))
+            return bool(self.run(_RENAME, keys, []))
 
-    def delete(self) -> None:
+    def delete(self, *beside: str) -> None:
         with spoken():
-            self._redis().delete(self.key, self.delayed_key)
+            self.redis().delete(*(f"{self.key}{end}" for end in _endings(beside)))
 
     def oldest(self) -> datetime | None:
         """When the oldest element of the stream was sent, leased or not."""
         with spoken():
-            for id, fields in self._redis().xrange(self.key, count=1):
+            for id, fields in self.redis().xrange(self.key, count=1):
                 written = fields.get(b"sent_at") or id.split(b"-")[0]  # an id starts with when Redis got it
                 return datetime.fromtimestamp(int(written) / 1000, UTC)
         return None
 
+    def in_order(self, lock: str, token: str) -> "InOrder":
+        """The stream for one leader, who holds `lock` (a key of the same Redis) with `token`."""
+        from buildflow.primitives.redis_stream_order import InOrder
+
+        return InOrder(self, lock, token)
+
     # -- inside --------------------------------------------------------------------------------------------
 
-    def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """Run a script, the group made anew if somebody flushed Redis."""
         import redis
 
         try:
-            return _evaluate(self._redis(), script, keys, arguments)
+            return evaluate(self.redis(), script, keys, arguments)
         except redis.ResponseError as exc:
             if "NOGROUP" not in str(exc):
                 raise
         self.ensure()  # somebody flushed Redis
-        return _evaluate(self._redis(), script, keys, arguments)
-
-    def _append(self, groups: Sequence[Sequence[tuple[str, str, bytes]]]) -> None:
-        from redis.exceptions import NoScriptError
-
-        def run() -> None:
-            with self._redis().pipeline(transaction=True) as pipe:
-                now = int(time.time() * 1000)
-                for group in groups:
-                    pipe.evalsha(_digest(_SEND), 1, self.key, now, *chain.from_iterable(group))
-                pipe.execute()
-
-        try:
-            run()
-        except NoScriptError:  # none of them ran
-            self._redis().script_load(_SEND)
-            run()
+        return evaluate(self.redis(), script, keys, arguments)
 
     def _there_is_something(self, seconds: float) -> bool:
         """Look for an undelivered entry or a due one, and block for up to `seconds` when there is none."""
-        client = self._redis()
+        client = self.redis()
         with client.pipeline(transaction=False) as pipe:
             pipe.xinfo_groups(self.key)
             pipe.zrange(self.delayed_key, 0, 0, withscores=True)
@@ -357,7 +361,7 @@ class RedisStream:
         import redis
 
         try:
-            consumers = self._redis().xinfo_consumers(self.key, self.group)
+            consumers = self.redis().xinfo_consumers(self.key, self.group)
         except redis.ResponseError:
             self.ensure()
             return []
@@ -372,7 +376,7 @@ class RedisStream:
 
     def _counts(self) -> tuple[int, int, int]:
         """Entries in the stream (leased ones included), leased ones, delayed ones."""
-        with spoken(), self._redis().pipeline(transaction=True) as pipe:
+        with spoken(), self.redis().pipeline(transaction=True) as pipe:
             pipe.xlen(self.key)
             pipe.xpending(self.key, self.group)
             pipe.zcard(self.delayed_key)
@@ -385,13 +389,22 @@ def _digest(script: str) -> str:
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
-def _evaluate(client: Any, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+def evaluate(client: Any, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
     from redis.exceptions import NoScriptError
 
     try:
         return client.evalsha(_digest(script), len(keys), *keys, *arguments)
     except NoScriptError:  # the first time since Redis started
         return client.eval(script, len(keys), *keys, *arguments)
+
+
+def check_key(what: str, name: str) -> str:
+    """Why `name` is no good name for a stream's key, in words; empty when it is."""
+    if not name:
+        return f"a {what}'s name needs at least one character"
+    if any(char.isspace() or not char.isprintable() for char in name):
+        return f"a {what}'s name has neither blanks nor control characters"
+    return ""
 
 
 def entry_fields(
@@ -408,6 +421,43 @@ def entry_fields(
     }
 
 
+def append_groups(
+    redis: Callable[[], Any], script: str, key: str, elements: Iterable[Outgoing], *, together: bool
+) -> list[str]:
+    """Run `script`, which takes what `_SEND` takes, on elements in groups of 1,000, each written whole; `together`:
+    all of them or none."""
+    ids: list[str] = []
+    groups = ([_outgoing(*element) for element in group] for group in _groups(elements))
+    for transaction in [list(groups)] if together else ([group] for group in groups):
+        with spoken():
+            _append(redis, script, key, transaction)
+        ids += [id for group in transaction for id, _, _ in group]
+    return ids
+
+
+def _append(
+    redis: Callable[[], Any], script: str, key: str, groups: Sequence[Sequence[tuple[str, str, bytes]]]
+) -> None:
+    from redis.exceptions import NoScriptError
+
+    def run() -> None:
+        with redis().pipeline(transaction=True) as pipe:
+            now = int(time.time() * 1000)
+            for group in groups:
+                pipe.evalsha(_digest(script), 1, key, now, *chain.from_iterable(group))
+            pipe.execute()
+
+    try:
+        run()
+    except NoScriptError:  # none of them ran
+        redis().script_load(script)
+        run()
+
+
+def _endings(beside: Sequence[str]) -> list[str]:
+    return ["", ":delayed", *(f":{name}" for name in beside)]
+
+
 def _outgoing(body: bytes, headers: Mapping[str, str], id: str | None) -> tuple[str, str, bytes]:
     return id or uuid.uuid4().hex, json.dumps(dict(headers)) if headers else "{}", body
 
@@ -416,7 +466,7 @@ _PACKED = struct.Struct(">dIIIIB")
 """Sent at (ms), attempt, the sizes of receipt, id and headers, alone; then these three and the body."""
 
 
-def _element(packed: bytes) -> Element:
+def unpack_element(packed: bytes) -> Element:
     sent_at, attempt, *sizes, alone = _PACKED.unpack_from(packed)
     ends = list(accumulate(sizes, initial=_PACKED.size))
     receipt, id, headers = (packed[start:end] for start, end in pairwise(ends))

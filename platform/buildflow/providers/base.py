@@ -3,9 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from buildflow.ir.graph import ResourceGraph
+
+if TYPE_CHECKING:  # `check` has no use for it
+    from buildflow.providers.postgres_service import PostgresService
 
 
 class LocalSession(Protocol):
@@ -22,6 +25,10 @@ class LocalSession(Protocol):
     def redis(self) -> Any:
         """A `redis.Redis` (sync, `decode_responses=False`), thread-safe, to `state_url` or the embedded server,
         which is started or attached to on first use."""
+        ...
+
+    def postgres(self) -> "PostgresService":
+        """The embedded PostgreSQL, started or attached to on first use."""
         ...
 
     def close(self) -> None: ...

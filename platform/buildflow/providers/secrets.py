@@ -37,10 +37,13 @@ class SecretStore(Protocol):
 
 
 class EnvironmentSecrets:
-    """The process's own environment. A variable that is set to nothing is set."""
+    """The process's own environment, unless another is given. A variable that is set to nothing is set."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._environment = environment
 
     def get(self, name: str) -> str | None:
-        return os.environ.get(name)
+        return self._environment.get(name)
 
     def place(self, name: str) -> str:  # noqa: ARG002 - SecretStore's form
         return "the environment"
@@ -179,13 +182,19 @@ def _field_of(text: str, owner: str, field: str) -> str:
 
 def open_secrets(plan: "SecretsPlan", root: Path, mask: Mask = masked) -> SecretResolver:
     """The secrets of one stack. Nothing is read before a secret is asked for."""
-    stores: list[SecretStore] = [EnvironmentSecrets(), EnvFileSecrets(root)]
-    if plan.file:
-        stores.append(FileSecrets(root / plan.file, plan.file))
+    stores = stores_here(plan, root)
     if plan.store:
         nearer = SecretResolver(stores, mask)  # the store's own credentials may be secrets, which it cannot hold
         stores.append(_store(plan.store)(plan.prefix, plan.settings, nearer))
     return SecretResolver(stores, mask)
+
+
+def stores_here(plan: "SecretsPlan", root: Path, environment: Mapping[str, str] = os.environ) -> list[SecretStore]:
+    """The places that this machine can look into by itself."""
+    stores: list[SecretStore] = [EnvironmentSecrets(environment), EnvFileSecrets(root)]
+    if plan.file:
+        stores.append(FileSecrets(root / plan.file, plan.file))
+    return stores
 
 
 def _store(name: str) -> Any:

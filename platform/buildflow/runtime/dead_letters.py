@@ -1,8 +1,12 @@
-"""Where elements go that were given up: the stack's own store in Redis, or a table that the consumer names."""
+"""Where elements go that were given up: the stack's own store in Redis, or a table that the consumer names.
+
+A store may hold a million letters: it is read in pages, and nothing here keeps more than one.
+"""
 
 import base64
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -14,6 +18,8 @@ from buildflow.types import DeadLetter
 
 REPLAYS = "buildflow-replays"
 """The header that counts how often an element was replayed."""
+PAGE = 500
+"""Letters in memory at once."""
 
 
 class DeadLetters(Protocol):
@@ -21,12 +27,29 @@ class DeadLetters(Protocol):
         """Store them, durable when this returns. The same element (and replay) is stored once."""
         ...
 
-    def all(self) -> list[DeadLetter]:
-        """Those not replayed yet, oldest first."""
+    def count(self) -> int:
+        """How many wait: neither replayed nor dropped."""
         ...
 
-    def forget(self, letters: Sequence[DeadLetter]) -> None:
-        """They were replayed: leave them out of `all` from now on."""
+    def scan(self) -> Iterator[DeadLetter]:
+        """Those that wait, in any order, in one quick pass: while letters go, one may come twice."""
+        ...
+
+    def each(self) -> Iterator[DeadLetter]:
+        """Those that wait, oldest first. What dies after the beginning is not among them, what goes meanwhile is
+        left out."""
+        ...
+
+    def begun(self, id: str) -> list[DeadLetter]:
+        """Those that wait whose ids begin so, oldest first."""
+        ...
+
+    def all(self) -> list[DeadLetter]:
+        """`each` in memory."""
+        ...
+
+    def forget(self, names: Sequence[str]) -> None:
+        """They were replayed or dropped (see `name_of`), and wait no longer."""
         ...
 
 
@@ -57,9 +80,18 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _name(letter: DeadLetter) -> str:
+def name_of(letter: DeadLetter) -> str:
     """One element's one death: replayed, it may die again."""
-    return f"{letter.id}#{json.loads(letter.headers).get(REPLAYS, '0')}"
+    return _name(letter.id, letter.headers)
+
+
+def _name(id: str, headers: str) -> str:
+    return f"{id}#{replays_of(headers)}"
+
+
+def replays_of(headers: str) -> int:
+    """How often an element with these headers (JSON) was replayed."""
+    return int(json.loads(headers).get(REPLAYS, "0"))
 
 
 class RedisDeadLetters:
@@ -72,65 +104,120 @@ class RedisDeadLetters:
     def put(self, letters: Sequence[DeadLetter]) -> None:
         if letters:
             with spoken():
-                self.connections.state().hset(self.key, mapping={_name(x): _dump(x) for x in letters})
+                self.connections.state().hset(self.key, mapping={name_of(x): _dump(x) for x in letters})
+
+    def count(self) -> int:
+        with spoken():
+            return int(self.connections.state().hlen(self.key))
+
+    def scan(self) -> Iterator[DeadLetter]:
+        return (_load(text) for _, text in self._scan())
+
+    def each(self) -> Iterator[DeadLetter]:
+        """Two passes: the order of their names, and then page by page."""
+        names = self._in_order(self._scan())
+        for start in range(0, len(names), PAGE):
+            with spoken():
+                page = self.connections.state().hmget(self.key, names[start : start + PAGE])
+            yield from (_load(text) for text in page if text)
+
+    def begun(self, id: str) -> list[DeadLetter]:
+        pattern = re.sub(r"([*?\[\\])", r"\\\1", id) + "*"
+        found = (_load(text) for _, text in self._scan(pattern))
+        return sorted((x for x in found if x.id.startswith(id)), key=lambda letter: letter.dead_at)
 
     def all(self) -> list[DeadLetter]:
-        with spoken():
-            found = [_load(text) for text in self.connections.state().hvals(self.key)]
-        return sorted(found, key=lambda letter: letter.dead_at)
+        return list(self.each())
 
-    def forget(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
+    def forget(self, names: Sequence[str]) -> None:
+        for start in range(0, len(names), PAGE):
             with spoken():
-                self.connections.state().hdel(self.key, *(_name(x) for x in letters))
+                self.connections.state().hdel(self.key, *names[start : start + PAGE])
+
+    def _scan(self, pattern: str | None = None) -> Iterator[tuple[bytes, bytes]]:
+        with spoken():
+            yield from self.connections.state().hscan_iter(self.key, match=pattern, count=PAGE)
+
+    def _in_order(self, found: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        died = {name: datetime.fromisoformat(json.loads(text)["dead_at"]).timestamp() for name, text in found}
+        return sorted(died, key=lambda name: (died[name], name))
 
 
 class TableDeadLetters:
-    """Rows of a table with the columns of DeadLetter. A replayed row stays as history; which ones were replayed is
-    kept in the stack's Redis."""
+    """Rows of a table with the columns of DeadLetter. One that was replayed or dropped stays as history; which ones
+    were is kept in the stack's Redis."""
 
     def __init__(self, consumer: ConsumerPlan, connections: Connections) -> None:
         assert consumer.dead_letter is not None
         self.consumer = consumer
         self.table = consumer.dead_letter
         self.connections = connections
-        self.replayed = f"{connections.namespace}:replayed:{consumer.key}"
+        self.gone = f"{connections.namespace}:replayed:{consumer.key}"
 
     def put(self, letters: Sequence[DeadLetter]) -> None:
-        entries = [Entry(_name(letter), [letter]) for letter in letters]
+        entries = [Entry(name_of(letter), [letter]) for letter in letters]
         if entries:
             self.connections.sink(self.table).commit(f"dead:{self.consumer.key}", entries)
 
+    def count(self) -> int:
+        with spoken():
+            none_gone = not self.connections.state().exists(self.gone)
+        if none_gone:
+            rows = self._select("count(*) AS n", "consumer = ?", [self.consumer.key])
+            return int(rows[0]["n"]) if rows else 0
+        return sum(1 for _ in self._each("id, headers, dead_at"))  # somebody may have deleted rows that are gone
+
+    def scan(self) -> Iterator[DeadLetter]:
+        return self.each()
+
+    def each(self) -> Iterator[DeadLetter]:
+        return (DeadLetter(**row) for row in self._each("*"))
+
+    def begun(self, id: str) -> list[DeadLetter]:
+        where = ("substr(id, 1, ?) = ?", [len(id), id]) if id else ("", [])
+        return [DeadLetter(**row) for row in self._each("*", *where)]
+
     def all(self) -> list[DeadLetter]:
+        return list(self.each())
+
+    def forget(self, names: Sequence[str]) -> None:
+        for start in range(0, len(names), PAGE):
+            with spoken():
+                self.connections.state().sadd(self.gone, *names[start : start + PAGE])
+
+    def _each(self, columns: str, where: str = "", parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """Rows that wait, in pages by the time of their death, which is nearly the order in which they lie."""
+        conditions = " AND ".join(["consumer = ?", *([where] if where else [])])
+        values = [self.consumer.key, *parameters]
+        newest = next(iter(self._select("max(dead_at) AS at", conditions, values)), {"at": None})["at"]
+        if newest is None:
+            return
+        conditions, values = f"{conditions} AND dead_at <= ?", [*values, newest]
+        page = self._select(columns, conditions, values, paged=True)
+        while page:
+            yield from self._waiting(page)
+            last = page[-1]
+            after = [last["dead_at"], last["dead_at"], last["id"]]
+            beyond = f"{conditions} AND dead_at >= ? AND (dead_at > ? OR id > ?)"
+            page = self._select(columns, beyond, [*values, *after], paged=True) if len(page) == PAGE else []
+
+    def _waiting(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        with spoken():
+            gone = self.connections.state().smismember(self.gone, [_name(row["id"], row["headers"]) for row in rows])
+        return [row for row, is_gone in zip(rows, gone, strict=True) if not is_gone]
+
+    def _select(
+        self, columns: str, where: str, parameters: Sequence[Any], *, paged: bool = False
+    ) -> list[dict[str, Any]]:
         resource = self.connections.plan.resource(self.table)
         if resource.managed and not resource.outputs:
             return []  # it was not applied yet
-        rows = self.connections.handle(self.table).rows(
-            where="consumer = ?", parameters=[self.consumer.key], order_by="dead_at"
+        handle = self.connections.handle(self.table)
+        sql = f"SELECT {columns} FROM {handle.name} WHERE {where}"
+        rows: list[dict[str, Any]] = handle.query(
+            f"{sql} ORDER BY dead_at, id LIMIT {PAGE}" if paged else sql, parameters
         )
-        with spoken():
-            replayed = {name.decode() for name in self.connections.state().smembers(self.replayed)}
-        letters = [DeadLetter(**row) for row in rows]
-        return [letter for letter in letters if _name(letter) not in replayed]
-
-    def forget(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
-            with spoken():
-                self.connections.state().sadd(self.replayed, *(_name(x) for x in letters))
-
-
-def replay(consumer: ConsumerPlan, connections: Connections, letters: Sequence[DeadLetter]) -> int:
-    """Put dead letters back into their source under their own ids, so that a sink that dedupes still does.
-
-    Each is sent before it is forgotten: stopped in between, it is in both places, never in none."""
-    store = open_dead_letters(consumer, connections)
-    source = connections.source(consumer.source)
-    for letter in letters:
-        headers: dict[str, str] = json.loads(letter.headers)
-        headers[REPLAYS] = str(int(headers.get(REPLAYS, "0")) + 1)
-        source.send(letter.payload, headers, id=letter.id)
-        store.forget([letter])
-    return len(letters)
+        return rows
 
 
 def _dump(letter: DeadLetter) -> str:

@@ -9,32 +9,32 @@ The source is acknowledged after the sink has committed, never before.
 import asyncio
 import base64
 import contextlib
-import inspect
 import json
+import os
 import random
 import re
-import signal
-import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from buildflow.errors import BuildflowError, ServiceUnavailable
-from buildflow.interrupts import interrupt
 from buildflow.ir.runtime import ConsumerPlan, RetryPlan, RuntimePlan
-from buildflow.primitives.base import Element, Entry, Source, flatten
+from buildflow.primitives.base import Element, Entry, Source
 from buildflow.providers.secret_mask import masked
+from buildflow.runtime.calls import Caller
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.dead_letters import encodable, letter_of, open_dead_letters
 from buildflow.runtime.dependencies import Container
 from buildflow.runtime.functions import hints_of, load, load_handler
+from buildflow.runtime.idempotency import Handled
+from buildflow.runtime.sinks import Sinks
 from buildflow.types import DeadLetter, Message
+from buildflow.validation import in_words, json_reader
 
 COMMIT_EVERY = 0.2
 """Seconds after which a group's rows so far are committed, though more elements are to come."""
@@ -44,17 +44,21 @@ COMMIT_EVERY = 0.2
 class Report:
     """What became of a group, by position: `done` may be acknowledged, `retry` comes again after a delay.
 
+    The latter count as attempts, unless something was out of reach that the element cannot help (`uncounted`).
     `error` is the last failure in one line; `reasons` are the errors of elements that were given up and stay at
-    the source, because their dead letters could not be written.
+    the source, because their dead letters could not be written. `spent` is the process that is to be replaced: a
+    thread of it goes on with a handler that was given up.
     """
 
     done: list[int] = field(default_factory=list)
     retry: list[tuple[int, float]] = field(default_factory=list)
+    uncounted: list[int] = field(default_factory=list)
     failed: int = 0
     dead: int = 0
     error: str = ""
     reasons: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
+    spent: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -71,10 +75,6 @@ _FAILURES = (Exception, asyncio.CancelledError)
 """What a handler fails with; nobody else cancels its task."""
 
 
-class ElementTimeout(BuildflowError):
-    """The handler took longer than its timeout."""
-
-
 class Undecodable(BuildflowError):
     """The element is not what its handler takes."""
 
@@ -88,7 +88,8 @@ class _Failure:
     error: str  # in full, of many lines perhaps
     traceback: str
     dead: bool
-    delay: float = 0.0
+    delay: float
+    counted: bool = True
 
 
 class ConsumerRunner:
@@ -105,6 +106,9 @@ class ConsumerRunner:
         self.constants = container.constants(plan.handler.inject)
         self.short = container.short(plan.handler.inject)
         self.decode, self.batched = _decoder(plan, connections, self.function)
+        self.call = Caller(self.function, plan.timeout, threads=0 if self.batched else plan.concurrency)
+        self.sinks = Sinks(plan, connections)
+        self.handled = Handled(plan.key, plan.idempotency_key, connections) if plan.idempotency_key else None
         self.retry_only = tuple(load(name) for name in plan.retry.only)
         self.retry_never = tuple(load(name) for name in plan.retry.never)
 
@@ -116,34 +120,86 @@ class ConsumerRunner:
         if bury:
             for index in range(len(elements)):
                 work.give_up(index, bury)
-        elif self.batched:
-            await self._run_batch(work)
         else:
-            for index in range(len(elements)):
-                await self._run_one(work, index)
-                work.commit_if_due()
+            await self._handle(work, self._decoded(work))
         work.commit()
         work.write_dead_letters()
         report.seconds = time.perf_counter() - started
+        report.spent = os.getpid() if self.call.spent else 0
         return report
 
-    async def _run_one(self, work: "_Work", index: int) -> None:
-        try:
-            value = self._decode(work.elements[index])
-        except Exception as exc:
-            work.fail(index, exc)
-        else:
-            await self._call_alone(work, index, value)
+    def close(self) -> None:
+        self.call.close()
 
-    async def _run_batch(self, work: "_Work") -> None:
-        """All elements in one call and one commit; when either fails, each alone, so that only the culprit goes on
-        failing."""
-        values: dict[int, Any] = {}
+    def _decoded(self, work: "_Work") -> dict[int, Any]:
+        """The elements' values by position; what cannot be decoded is given up."""
+        values = {}
         for index, element in enumerate(work.elements):
             try:
-                values[index] = self._decode(element)
+                value = self._decode(element)
+                if self.handled is not None:
+                    work.name(index, self.handled.key(value))
             except Exception as exc:
                 work.fail(index, exc)
+            else:
+                values[index] = value
+        return values
+
+    async def _handle(self, work: "_Work", values: dict[int, Any]) -> None:
+        """Handle what was not handled before; of those that repeat one another the first, then what is left."""
+        later: dict[int, Any] = {}
+        if self.handled is not None and values:
+            values, later = self._new(work, values)
+        if self.batched:
+            await self._run_batch(work, values)
+        elif self.plan.concurrency > 1:
+            await self._run_at_once(work, values)
+        else:
+            for index, value in values.items():
+                await self._call_alone(work, index, value)
+                work.commit_if_due()
+        if self.handled is not None:
+            work.commit()
+            self.handled.note(work.keys_done())
+            if later:
+                await self._handle(work, later)
+
+    def _new(self, work: "_Work", values: dict[int, Any]) -> tuple[dict[int, Any], dict[int, Any]]:
+        """The values whose keys are new, and those behind them that repeat one. Those that were handled before are
+        done."""
+        assert self.handled is not None
+        before = self.handled.known(key for index in values if (key := work.keys.get(index)))
+        new: dict[int, Any] = {}
+        later: dict[int, Any] = {}
+        asked: set[str] = set()
+        for index, value in values.items():
+            key = work.keys.get(index)
+            if key in before:
+                work.report.done.append(index)
+            elif key in asked:
+                later[index] = value
+            else:
+                new[index] = value
+                if key:
+                    asked.add(key)
+        return new, later
+
+    async def _run_at_once(self, work: "_Work", values: dict[int, Any]) -> None:
+        """Up to `concurrency` elements at a time."""
+        waiting = iter(values.items())
+
+        async def take() -> None:
+            for index, value in waiting:
+                await self._call_alone(work, index, value)
+                work.commit_if_due()
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(self.plan.concurrency, len(values))):
+                tasks.create_task(take())
+
+    async def _run_batch(self, work: "_Work", values: dict[int, Any]) -> None:
+        """All elements in one call and one commit; when either fails, each alone, so that only the culprit goes on
+        failing."""
         if not values:
             return
         try:
@@ -161,12 +217,14 @@ class ConsumerRunner:
         except _FAILURES as exc:
             work.fail(index, exc)
         else:
-            work.pending.append((Entry(work.elements[index].id, rows), index))
+            work.pending.append((Entry(work.id(index), rows), index))
 
     def _decode(self, element: Element) -> Any:
         try:
             return self.decode(element)
-        except (ValidationError, ValueError, TypeError, KeyError) as exc:
+        except ValidationError as exc:  # its traceback says nothing more
+            raise Undecodable(f"the element cannot be decoded: {in_words(exc)}") from None
+        except (ValueError, TypeError, KeyError) as exc:
             raise Undecodable(f"the element cannot be decoded: {exc}") from exc
 
     async def _call(self, value: Any) -> list[Any]:
@@ -178,17 +236,18 @@ class ConsumerRunner:
             local: dict[str, Any] = {}
             for injection in self.short:
                 arguments[injection.parameter] = await self.container.value(injection, stack, local)
-            rows = await _rows(self.function, arguments, self.plan.timeout)
-        if self.plan.sink:
-            sink = self.connections.sink(self.plan.sink)
+            rows = await self.call(arguments)
+        if self.sinks:
             for row in rows:
-                sink.check(row)
+                self.sinks.check(row)
         return rows
 
     def failure(self, exc: BaseException, element: Element) -> _Failure:
         # starred here, where the process knows its secrets: the main process, the store and `status` do not
         words = masked("".join(traceback.format_exception(exc)))
-        error = masked(f"{type(exc).__name__}: {exc}") if str(exc) else type(exc).__name__
+        error = masked(f"{type(exc).__name__}: {in_words(exc)}") if str(exc) else type(exc).__name__
+        if isinstance(exc, ServiceUnavailable):
+            return _Failure(error, words, dead=False, delay=backoff(AWAITING, element.attempt), counted=False)
         last = element.attempt >= self.plan.retry.attempts
         hopeless = isinstance(exc, (Undecodable, *self.retry_never)) or (
             bool(self.retry_only) and not isinstance(exc, self.retry_only)
@@ -213,9 +272,14 @@ def short(id: str) -> str:
 
 
 def backoff(retry: RetryPlan, attempt: int) -> float:
-    """Seconds before the attempt after `attempt`: doubled each time, up to `max`, with jitter."""
-    delay = min(retry.max, retry.initial * 2.0 ** min(attempt - 1, 40))
+    """Seconds before the attempt after `attempt`: doubled each time up to `max`, or always `initial`; with jitter."""
+    doublings = min(attempt - 1, 40) if retry.backoff == "exponential" else 0
+    delay = min(retry.max, retry.initial * 2.0**doublings)
     return delay * (1 + retry.jitter * (2 * random.random() - 1))
+
+
+AWAITING = RetryPlan(attempts=1, backoff="fixed", initial=2.0, max=2.0, jitter=0.5)
+"""How an element waits for a service that is out of reach."""
 
 
 @dataclass
@@ -227,7 +291,20 @@ class _Work:
     report: Report
     pending: list[tuple[Entry, int]] = field(default_factory=list)
     dead: list[tuple[int, DeadLetter]] = field(default_factory=list)
+    keys: dict[int, str] = field(default_factory=dict)
+    """Idempotency keys by position, of those that have one."""
     committed_at: float = field(default_factory=time.monotonic)
+
+    def name(self, index: int, key: str | None) -> None:
+        if key:
+            self.keys[index] = key
+
+    def id(self, index: int) -> str:
+        """By what a sink knows the element: its idempotency key, or its own id."""
+        return f"key:{self.keys[index]}" if index in self.keys else self.elements[index].id
+
+    def keys_done(self) -> list[str]:
+        return [self.keys[index] for index in self.report.done if index in self.keys]
 
     def fail(self, index: int, exc: BaseException) -> None:
         element = self.elements[index]
@@ -237,6 +314,8 @@ class _Work:
             return
         self.report.failed += 1
         self.report.retry.append((index, failure.delay))
+        if not failure.counted:
+            self.report.uncounted.append(index)
         attempt = f"attempt {element.attempt} of {self.runner.plan.retry.attempts}"
         self._tell(index, f"{attempt}, again in {failure.delay:.1f} s", failure.error)
 
@@ -273,13 +352,12 @@ class _Work:
         """A batch's rows go with its first element's id; the others' ids are recorded beside it. Which rows are
         whose nobody knows, so a sink that has seen one of the elements is to refuse them all."""
         first = indexes[0]
-        entries = [(Entry(self.elements[i].id, rows if i == first else ()), i) for i in indexes]
+        entries = [(Entry(self.id(i), rows if i == first else ()), i) for i in indexes]
         self._store(entries, fresh=len(indexes) > 1)
 
     def _store(self, entries: list[tuple[Entry, int]], *, fresh: bool = False) -> None:
-        plan = self.runner.plan
-        if plan.sink is not None:
-            self.runner.connections.sink(plan.sink).commit(plan.key, [entry for entry, _ in entries], fresh=fresh)
+        if self.runner.sinks:
+            self.runner.sinks.commit([entry for entry, _ in entries], fresh=fresh)
         self.report.done += [index for _, index in entries]
 
     def write_dead_letters(self) -> None:
@@ -305,58 +383,10 @@ class _Work:
     def _keep(self, index: int, letter: DeadLetter, exc: Exception) -> None:
         """A dead letter that cannot be written keeps its element at the source, and its error in the report."""
         element = self.elements[index]
-        delay = backoff(self.runner.plan.retry, element.attempt)
-        self.report.retry.append((index, delay))
+        self.report.retry.append((index, backoff(AWAITING, element.attempt)))
         self.report.reasons[index] = letter.error
-        fate = f"kept after attempt {element.attempt}, again in {delay:.1f} s"
+        fate = f"kept after attempt {element.attempt}, again in {self.report.retry[-1][1]:.1f} s"
         self._tell(index, fate, f"the dead-letter store fails: {type(exc).__name__}: {exc}")
-
-
-async def _rows(function: Callable[..., Any], arguments: dict[str, Any], timeout: float | None) -> list[Any]:
-    """Call a handler and give its answer, of whatever form, as rows: a value, a list, a generator, and their async
-    counterparts. Celery's hard limit stands behind the timeout."""
-    with _alarm(timeout):
-        returned = function(**arguments)
-        if not inspect.isawaitable(returned) and not inspect.isasyncgen(returned):
-            return list(flatten(returned))
-    try:
-        async with asyncio.timeout(timeout) as limit:
-            if inspect.isawaitable(returned):
-                returned = await returned
-            if inspect.isasyncgen(returned):
-                return [row async for row in returned]
-            return list(flatten(returned))
-    except TimeoutError as exc:
-        if not limit.expired():
-            raise
-        raise _too_slow(timeout) from exc
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float | None) -> Iterator[None]:
-    """Stops synchronous code after `seconds` by the alarm signal: the pool child's main thread runs it."""
-    if seconds is None or not _in_main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        interrupt(_too_slow(seconds))
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def _too_slow(seconds: float | None) -> ElementTimeout:
-    return ElementTimeout(f"stopped after its timeout of {seconds:g} s")
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def _decoder(plan: ConsumerPlan, connections: Connections, function: Any) -> tuple[Callable[[Element], Any], bool]:
@@ -387,22 +417,7 @@ def _body_decoder(annotation: Any) -> Callable[[bytes], Any]:
         return lambda body: body.decode("utf-8")
     if annotation is Any or annotation is dict:
         return json.loads
-    adapter: TypeAdapter[Any] = TypeAdapter(_readable(annotation))
-    return adapter.validate_json
-
-
-def _readable(annotation: Any) -> Any:
-    """Before Python 3.12 pydantic reads the TypedDict of typing_extensions only: say it in that one."""
-    if sys.version_info >= (3, 12) or not is_typeddict(annotation):
-        return annotation
-    import typing_extensions
-
-    extensions: Any = typing_extensions
-    fields = {}
-    for name, hint in get_type_hints(annotation).items():
-        form = extensions.Required if name in annotation.__required_keys__ else extensions.NotRequired
-        fields[name] = form[_readable(hint)]
-    return extensions.TypedDict(annotation.__name__, fields)
+    return json_reader(annotation)
 
 
 # the main process's part
@@ -412,8 +427,13 @@ def settle(source: Source, elements: Sequence[Element], report: Report) -> None:
     """Turn a report into acknowledgements and releases at the source."""
     if report.done:
         source.acknowledge([elements[i] for i in report.done])
+    release(source, elements, report)
+
+
+def release(source: Source, elements: Sequence[Element], report: Report) -> None:
+    """Give back what is to come again, each after its delay."""
     for index, delay in report.retry:
-        source.release(elements[index], delay=delay)
+        source.release(elements[index], delay=delay, counted=index not in report.uncounted)
 
 
 def give_back(source: Source, elements: Sequence[Element], retry: RetryPlan) -> None:
@@ -424,9 +444,19 @@ def give_back(source: Source, elements: Sequence[Element], retry: RetryPlan) -> 
         source.release(element, delay=delay, alone=True)
 
 
-def groups_of(elements: Sequence[Element], plan: ConsumerPlan) -> Iterator[tuple[list[Element], bool]]:
-    """Leased elements as groups to run, none larger than `batch.max_bytes` (a larger element goes alone): suspects
-    alone; those whose attempts are used up are to be buried."""
+def give_back_untouched(source: Source, elements: Sequence[Element]) -> None:
+    """Nobody has begun with them: they come again at once, as they were."""
+    for element in elements:
+        source.release(element, alone=element.alone, counted=False)
+
+
+def groups_of(
+    elements: Sequence[Element], plan: ConsumerPlan, limit: int | None = None
+) -> Iterator[tuple[list[Element], bool]]:
+    """Leased elements as groups to run, of `limit` elements at most (`batch.size`, unless it is given) and none larger
+    than `batch.max_bytes` (a larger element goes alone): suspects alone; those whose attempts are used up are to be
+    buried."""
+    limit = limit or plan.batch.size
     together: list[Element] = []
     size = 0
     for element in elements:
@@ -435,7 +465,7 @@ def groups_of(elements: Sequence[Element], plan: ConsumerPlan) -> Iterator[tuple
         elif element.alone:
             yield [element], False
         else:
-            if together and size + len(element.body) > plan.batch.max_bytes:
+            if len(together) == limit or (together and size + len(element.body) > plan.batch.max_bytes):
                 yield together, False
                 together, size = [], 0
             together.append(element)

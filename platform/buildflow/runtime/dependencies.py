@@ -14,6 +14,7 @@ from buildflow.errors import BuildflowError, DependencyFailed
 from buildflow.ir.runtime import DependencyPlan, Injection, RuntimePlan
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.functions import load
+from buildflow.validation import in_words
 
 LONG_LIVED = ("global", "replica")
 
@@ -52,7 +53,7 @@ class Container:
                 except BuildflowError as exc:
                     raise DependencyFailed(f'dependency "{key}": {exc}', hint=exc.hint) from exc
                 except Exception as exc:
-                    words = f'dependency "{key}" ({plan.factory}) raised {type(exc).__name__}: {exc}'
+                    words = f'dependency "{key}" ({plan.factory}) raised {type(exc).__name__}: {in_words(exc)}'
                     raise DependencyFailed(words) from exc
 
     async def _build_whole(self, plan: DependencyPlan) -> Any:

@@ -31,6 +31,7 @@ from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount, NoMatchFound, Route, WebSocketRoute
 
@@ -40,6 +41,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 PathMatch = Callable[[str], re.Match[str] | None]
 
+BARE_REQUEST = "buildflow_request"
+"""A parameter of the gateway's own endpoints: the request as it came, without what FastAPI puts into its scope."""
 OUTCOME = "buildflow.outcome"
 """In a scope: what a handler raised, or a response that streams, for the app to treat like its own."""
 JSON_TYPES = frozenset((b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"))
@@ -68,6 +71,8 @@ class FastRoutes:
         if route is None or arguments is None:
             await self.app(scope, receive, send)
             return
+        if route.bare_request:
+            arguments[BARE_REQUEST] = Request(scope, receive)
         try:
             outcome = await route.call(arguments)
         except Exception as exc:
@@ -166,6 +171,7 @@ class FastRoute:
     path: tuple[Field, ...]
     query: tuple[Field, ...]
     body: Field | None
+    bare_request: bool
     response: Any
     """FastAPI's field for what the handler returns, or None."""
     status: int
@@ -221,7 +227,6 @@ _NOT_SIMPLE = (
     "dependencies",
     "header_params",
     "cookie_params",
-    "request_param_name",
     "websocket_param_name",
     "http_connection_param_name",
     "response_param_name",
@@ -269,6 +274,7 @@ def compile_route(route: APIRoute) -> FastRoute | None:
     query = [_scalar(f) for f in dependant.query_params]
     if (
         any(getattr(dependant, name, None) for name in _NOT_SIMPLE)
+        or dependant.request_param_name not in (None, BARE_REQUEST)
         or any(getattr(route, name, None) for name in _OPTIONS)
         or not route.response_model_by_alias
         or not isinstance(route.response_class, DefaultPlaceholder)
@@ -289,6 +295,7 @@ def compile_route(route: APIRoute) -> FastRoute | None:
         path=tuple(f for f in path if f),
         query=tuple(f for f in query if f),
         body=Field(bodies[0].name, "body", bodies[0].validate, required=True) if bodies else None,
+        bare_request=dependant.request_param_name is not None,
         response=route.response_field,
         status=route.status_code or 200,
         label=f"{' '.join(sorted(route.methods or ()))} {route.path_format}",

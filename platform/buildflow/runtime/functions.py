@@ -6,7 +6,6 @@ The compiler read the source; this is what the process really imported. The same
 import collections.abc
 import dataclasses
 import datetime
-import importlib
 import inspect
 import types
 import typing
@@ -18,25 +17,8 @@ from buildflow.binding.parameters import Names, bind, check_element, element_par
 from buildflow.errors import HandlerRejected
 from buildflow.ir.runtime import HandlerPlan, RuntimePlan
 from buildflow.ir.signature import UNKNOWN, Parameter, Place, Shape, ShapeKind, Signature
+from buildflow.loading import load as load
 from buildflow.primitives.registry import all_primitives
-
-
-def load(reference: str) -> Any:
-    """What `package.module:name` names. Raises `HandlerRejected`, in words."""
-    module_name, _, attribute = reference.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ImportError as exc:
-        missing = getattr(exc, "name", None) or module_name
-        hint = f"pip install {missing.partition('.')[0]}" if missing != module_name else ""
-        raise HandlerRejected(f"{reference} cannot be imported: {exc}", hint=hint) from exc
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise HandlerRejected(f'module "{module_name}" has no "{attribute}"')
-        found = getattr(found, part)
-    if not callable(found) and not isinstance(found, type):
-        raise HandlerRejected(f"{reference} is no function")
-    return found
 
 
 def load_handler(plan: HandlerPlan, runtime: RuntimePlan, *, source: str = "") -> Any:

@@ -9,39 +9,30 @@ dependencies built, each route bound once. `Gateway` stands before the app: serv
 import argparse
 import asyncio
 import contextlib
-import functools
-import inspect
 import json
 import logging
 import signal
 import socket
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI
-from fastapi.concurrency import contextmanager_in_threadpool
-from fastapi.exceptions import FastAPIError
-from fastapi.requests import HTTPConnection
+from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
-from buildflow import __version__
-from buildflow.dependencies import OfRequest
-from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound
-from buildflow.ir.runtime import Injection, RoutePlan, RuntimePlan, ServicePlan
-from buildflow.primitives.base import Entry, flatten
+from buildflow.ir.runtime import RuntimePlan, ServicePlan
+from buildflow.runtime.collectors import BODY_SIZE
 from buildflow.runtime.connections import Connections
-from buildflow.runtime.dependencies import Container, enter, is_manager
+from buildflow.runtime.dependencies import Container
 from buildflow.runtime.fast_routes import FastRoutes
-from buildflow.runtime.functions import evaluated_signature, load, load_handler
+from buildflow.runtime.metrics import Sample, as_text, delivery_samples
 from buildflow.runtime.process import Heartbeat, Notify, in_words, read_plan, set_up_logging
-from buildflow.runtime.services import WEBSOCKET, Front, Middleware, Services
+from buildflow.runtime.services import Front, Services
+from buildflow.runtime.web_app import make_app as make_app
 
 log = logging.getLogger("buildflow.gateway")
 
@@ -125,6 +116,7 @@ class Gateway:
             if length is None:
                 await self._counted(routes, size, scope, receive, send)
             elif length <= size:
+                scope[BODY_SIZE] = length
                 await routes(scope, receive, send)
             else:
                 await self._drain(receive, size)
@@ -144,6 +136,7 @@ class Gateway:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
+            scope[BODY_SIZE] = seen
             if seen > size:
                 if message.get("more_body"):
                     await self._drain(receive, size)
@@ -187,19 +180,20 @@ class Gateway:
             status = "ready" if ready else "failed" if self.error else "building"
             await JSONResponse({"status": status}, 200 if ready else 503)(scope, receive, send)
         elif page == "metrics":
-            await self._metrics(send)
+            await _send(send, 200, await self._metrics(), b"text/plain; version=0.0.4")
         else:
             await _answer(send, scope, 404, "Not Found")
 
-    async def _metrics(self, send: Send) -> None:
-        figures = {
-            "buildflow_requests_total": ("counter", self.requests),
-            "buildflow_requests_refused_total": ("counter", self.refused),
-            "buildflow_requests_active": ("gauge", self.active),
-            "buildflow_ready": ("gauge", int(self.app is not None)),
-        }
-        text = "".join(f"# TYPE {name} {kind}\n{name} {value}\n" for name, (kind, value) in figures.items())
-        await _send(send, 200, text.encode(), b"text/plain; version=0.0.4")
+    async def _metrics(self) -> bytes:
+        samples = [
+            Sample("buildflow_requests_total", "counter", self.requests),
+            Sample("buildflow_requests_refused_total", "counter", self.refused),
+            Sample("buildflow_requests_active", "gauge", self.active),
+            Sample("buildflow_ready", "gauge", int(self.app is not None)),
+        ]
+        if self.plan.consumers:
+            samples += await run_in_threadpool(delivery_samples, self.connections)
+        return as_text(samples)
 
     # a life
 
@@ -273,205 +267,6 @@ async def _send(
     all_headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *(headers or [])]
     await send({"type": "http.response.start", "status": status, "headers": all_headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def make_app(plan: RuntimePlan, connections: Connections, container: Container) -> FastAPI:
-    """The plan's routes as a FastAPI app. Long-lived dependencies have to be built."""
-    app = FastAPI(title=plan.project, version=__version__)
-    for error, status in ((ObjectNotFound, 404), (InvalidObjectName, 400), (InvalidRow, 422)):
-        app.add_exception_handler(error, functools.partial(_in_detail, status))
-    middleware = {s.key: Middleware(s.middleware, connections) for s in plan.services if s.middleware}
-    for route in plan.routes:
-        _add_route(app, route, plan, connections, container)
-        if route.service in middleware:
-            added: Any = app.router.routes[-1]
-            added.app = middleware[route.service].around(added.app)
-    for mount in plan.mounts:
-        app.mount(mount.path, StaticFiles(directory=connections.root / mount.folder), name=mount.path)
-    return app
-
-
-async def _in_detail(status: int, request: Any, exc: Exception) -> JSONResponse:  # noqa: ARG001 - FastAPI's form
-    return JSONResponse({"detail": str(exc)}, status)
-
-
-def _add_route(
-    app: FastAPI, route: RoutePlan, plan: RuntimePlan, connections: Connections, container: Container
-) -> None:
-    function = load_handler(route.handler, plan)
-    providers: dict[str, Any] = {}
-    endpoint = _inject(function, route, container, providers)
-    auth = _auth(route, container, providers)
-    if route.method == WEBSOCKET:
-        app.add_api_websocket_route(route.path, endpoint, dependencies=auth)
-        return
-    if route.sink:
-        endpoint = _collect(endpoint, route, connections)
-    if route.timeout:
-        endpoint = _limit(endpoint, route.timeout)
-    add = functools.partial(
-        app.add_api_route,
-        route.path,
-        endpoint,
-        methods=[route.method],
-        dependencies=auth,
-        status_code=route.status,
-        tags=list(route.tags),
-        summary=route.summary,
-        name=getattr(function, "__name__", route.path),
-        description=inspect.getdoc(function) or "",
-    )
-    try:
-        add()
-    except FastAPIError:  # what it returns is no model, such as one of two responses: it is sent as it is
-        add(response_model=None)
-
-
-def _auth(route: RoutePlan, container: Container, providers: dict[str, Any]) -> list[Any]:
-    """What lets a request in, built before the handler's own dependencies. One that lives longer than a request was
-    built before the gateway took any."""
-    needed = [Injection(parameter="auth", kind="dependency", key=route.auth)] if route.auth else []
-    return [_depends(i, container, providers) for i in container.short(needed)]
-
-
-def _inject(function: Any, route: RoutePlan, container: Container, providers: dict[str, Any]) -> Any:
-    """The handler as FastAPI sees it: without what is the same for every call, and with FastAPI's own `Depends` for
-    what lives for a request, so that its clean-up comes after the response."""
-    constants = container.constants(route.handler.inject)
-    short = {i.parameter: i for i in container.short(route.handler.inject)}
-    if not constants and not short:
-        return function
-    signature = evaluated_signature(function, {*constants, *short})
-    parameters = []
-    for parameter in signature.parameters.values():
-        if parameter.name in short:
-            depends = _depends(short[parameter.name], container, providers)
-            parameters.append(parameter.replace(default=depends, annotation=Any, kind=inspect.Parameter.KEYWORD_ONLY))
-        elif parameter.name not in constants:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-    endpoint = functools.partial(function, **constants) if constants else function
-    return _with_signature(endpoint, function, signature.replace(parameters=parameters))
-
-
-def _with_signature(endpoint: Any, function: Any, signature: inspect.Signature) -> Any:
-    """FastAPI reads a signature and whether a function is async; give it both."""
-
-    async def call_async(**arguments: Any) -> Any:
-        return await endpoint(**arguments)
-
-    def call_sync(**arguments: Any) -> Any:
-        return endpoint(**arguments)
-
-    call: Any = call_async if inspect.iscoroutinefunction(function) else call_sync
-    call.__signature__ = signature
-    call.__name__ = getattr(function, "__name__", "endpoint")
-    call.__doc__ = function.__doc__
-    call.__module__ = function.__module__
-    return call
-
-
-def _depends(injection: Injection, container: Container, providers: dict[str, Any]) -> Any:
-    plan = container.plans[injection.key]
-    if injection.key not in providers:
-        providers[injection.key] = _provider(injection.key, container, providers)
-    return Depends(providers[injection.key], use_cache=plan.scope == "request")
-
-
-def _provider(key: str, container: Container, providers: dict[str, Any]) -> Any:
-    """A request-scoped dependency as a FastAPI dependency. Parameters that nothing in the project fills are
-    FastAPI's own: a factory may take the `Request`, a header, a cookie."""
-    plan = container.plans[key]
-    factory = load(plan.factory)
-    arguments = {**container.connections.resolve(plan.arguments), **container.constants(plan.inject)}
-    if isinstance(factory, OfRequest):
-        return factory.reader(**arguments)
-    short = {i.parameter: i for i in container.short(plan.inject)}
-    parameters = []
-    for parameter in evaluated_signature(factory, {*arguments, *short}).parameters.values():
-        if parameter.name in short:
-            default = _depends(short[parameter.name], container, providers)
-            parameters.append(inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default))
-        elif parameter.name not in arguments and parameter.kind in (
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            inspect.Parameter.KEYWORD_ONLY,
-        ):
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-    on_the_loop = inspect.iscoroutinefunction(factory) or inspect.isasyncgenfunction(factory)
-    make = enter if on_the_loop else _enter_in_threads
-    parameters.append(inspect.Parameter("_stack", inspect.Parameter.KEYWORD_ONLY, default=Depends(_exit_stack)))
-
-    async def provide(_stack: contextlib.AsyncExitStack, **given: Any) -> Any:
-        return await make(factory, {**arguments, **given}, _stack)
-
-    provider: Any = provide
-    provider.__signature__ = inspect.Signature(parameters)
-    return provider
-
-
-async def _exit_stack(connection: HTTPConnection) -> contextlib.AsyncExitStack:
-    """What FastAPI closes after the response: to share it is half the time of a generator a dependency."""
-    stack: contextlib.AsyncExitStack = connection.scope["fastapi_inner_astack"]
-    return stack
-
-
-async def _enter_in_threads(factory: Any, arguments: dict[str, Any], stack: contextlib.AsyncExitStack) -> Any:
-    """A synchronous factory's value, made and cleaned up beside the loop."""
-    if inspect.isgeneratorfunction(factory):
-        factory = contextlib.contextmanager(factory)
-    made = await run_in_threadpool(factory, **arguments)
-    if not is_manager(made, factory):
-        return made
-    return await stack.enter_async_context(made if hasattr(made, "__aenter__") else contextmanager_in_threadpool(made))
-
-
-def _collect(endpoint: Any, route: RoutePlan, connections: Connections) -> Any:
-    """A collector: the answer is sent after the sink has what the handler returned."""
-    assert route.sink is not None
-    sink = connections.sink(route.sink)
-    writer = f"{route.method} {route.path}"
-
-    def store(returned: Any) -> None:
-        rows = list(flatten(returned))
-        for row in rows:
-            sink.check(row)
-        if rows:
-            sink.commit(writer, [Entry(uuid.uuid4().hex, rows)])
-
-    async def collect(**arguments: Any) -> dict[str, bool]:
-        if inspect.iscoroutinefunction(endpoint):
-            returned = await endpoint(**arguments)
-        else:
-            returned = await run_in_threadpool(endpoint, **arguments)
-        await run_in_threadpool(store, returned)
-        return {"success": True}
-
-    return _dressed(collect, endpoint, dict[str, bool])
-
-
-def _limit(endpoint: Any, seconds: float) -> Any:
-    """504 after `seconds`. A synchronous handler goes on in its thread, but nobody waits for it."""
-
-    async def limited(**arguments: Any) -> Any:
-        if inspect.iscoroutinefunction(endpoint):
-            running = endpoint(**arguments)
-        else:
-            running = run_in_threadpool(endpoint, **arguments)
-        try:
-            return await asyncio.wait_for(running, seconds)
-        except TimeoutError:
-            return JSONResponse({"detail": f"no answer within {seconds:g} s"}, 504)
-
-    return _dressed(limited, endpoint, None)
-
-
-def _dressed(call: Any, endpoint: Any, returns: Any) -> Any:
-    signature = evaluated_signature(endpoint)
-    if returns is not None:
-        signature = signature.replace(return_annotation=returns)
-    call.__signature__ = signature
-    call.__name__ = getattr(endpoint, "__name__", "endpoint")
-    call.__doc__ = endpoint.__doc__
-    return call
 
 
 def main() -> None:

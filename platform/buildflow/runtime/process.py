@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from buildflow import validation
 from buildflow.errors import BuildflowError
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.providers.secret_mask import masked
@@ -142,4 +143,4 @@ def in_words(exc: BaseException) -> str:
     which do not know them."""
     if isinstance(exc, BuildflowError):
         return masked(f"{exc}" + (f" ({exc.hint})" if exc.hint else ""))
-    return masked(f"{type(exc).__name__}: {exc}")
+    return masked(f"{type(exc).__name__}: {validation.in_words(exc)}")

@@ -1,7 +1,7 @@
 """`platform run`: everything that a stack needs, in one command, until Ctrl-C.
 
 Starts the gateway, a worker a pool and the watcher as processes of their own, starts again what dies, and
-ends them in order. It keeps the embedded Redis up, by holding on to it.
+ends them in order. It keeps the embedded servers up, by holding on to them.
 
     python -m buildflow.runtime.supervisor PLAN [--host H --port P --workers N --parts gateway,worker,watcher]
 """
@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from buildflow.errors import BuildflowError, PortInUse
+from buildflow.providers import postgres_service, redis_service
+from buildflow.providers.embedded_service import EmbeddedService
 from buildflow.providers.env_file import env_file_in_environment
-from buildflow.providers.redis_service import attach
 
 PARTS = ("gateway", "worker", "watcher")
 STOP_SECONDS = {"gateway": 7.0, "worker": 8.0, "watcher": 3.0}
@@ -69,12 +70,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self._stop)
-        service = None if self.plan["state_url"] else await asyncio.to_thread(attach, Path.cwd() / self.plan["dir"])
+        services = await asyncio.to_thread(self._services)
         try:
             self._declare()
             self.tasks = [asyncio.create_task(self._keep(part)) for part in self.parts]
-            if service is not None:
-                self.tasks.append(asyncio.create_task(self._keep_redis(service)))
+            self.tasks += [asyncio.create_task(self._keep_service(service)) for service in services]
             for task in self.tasks:
                 task.add_done_callback(self._ended)
             announce = asyncio.create_task(self._announce())
@@ -82,7 +82,7 @@ class Supervisor:
             announce.cancel()
             await self._end()
         finally:
-            if service is not None:
+            for service in services:
                 await asyncio.to_thread(service.close, 5.0)
             if self.socket is not None:
                 self.socket.close()
@@ -183,16 +183,23 @@ class Supervisor:
         finally:
             transport.close()
 
-    async def _keep_redis(self, service: Any) -> None:
-        """Start the embedded Redis again when it has died, at the same place, so that clients reconnect."""
+    def _services(self) -> list[EmbeddedService]:
+        """The embedded servers that the plan needs, up."""
+        dir = Path.cwd() / self.plan["dir"]
+        needs_postgres = any((r["type"], r["provider"]) == ("database", "local") for r in self.plan["resources"])
+        services: list[EmbeddedService] = [] if self.plan["state_url"] else [redis_service.attach(dir)]
+        return [*services, postgres_service.attach(dir)] if needs_postgres else services
+
+    async def _keep_service(self, service: EmbeddedService) -> None:
+        """Start an embedded server again when it has died, at the same place, so that clients reconnect."""
         while not self.stopping.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), 0.3)
             try:
-                if not self.stopping.is_set():
+                if not self.stopping.is_set() and service.has_died():
                     await asyncio.to_thread(service.ensure)
             except BuildflowError as exc:
-                _say(f"the embedded Redis does not start: {exc}")
+                _say(f"the embedded {service.title} does not start: {exc}")
 
     async def _announce(self) -> None:
         """Say where to click once every part is ready; name a part that cannot get ready."""

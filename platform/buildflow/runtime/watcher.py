@@ -7,42 +7,18 @@ One leads at a time, by a lock in the stack's Redis; others wait to take over.
 
 import argparse
 import logging
-import os
 import signal
-import socket
 import threading
-import uuid
 from pathlib import Path
 from typing import Any
 
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.primitives.registry import driver
 from buildflow.runtime.connections import Connections
+from buildflow.runtime.leadership import LAPSE, Leadership
 from buildflow.runtime.process import Heartbeat, Notify, in_words, read_plan, set_up_logging
 
 log = logging.getLogger("buildflow.watcher")
-
-LEASE_MS = 3000
-_RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
-_GIVE_UP = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-
-
-class Leadership:
-    """A lock in Redis that lapses when its holder dies."""
-
-    def __init__(self, connections: Connections) -> None:
-        self.connections = connections
-        self.key = f"{connections.namespace}:leader:watcher"
-        self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}".encode()
-
-    def take(self) -> bool:
-        return bool(self.connections.state().set(self.key, self.token, nx=True, px=LEASE_MS))
-
-    def keep(self) -> bool:
-        return bool(self.connections.state().eval(_RENEW, 1, self.key, self.token, LEASE_MS))
-
-    def give_up(self) -> None:
-        self.connections.state().eval(_GIVE_UP, 1, self.key, self.token)
 
 
 class Watcher:
@@ -50,7 +26,7 @@ class Watcher:
         self.plan = plan
         self.connections = connections
         self.notify = notify
-        self.leadership = Leadership(connections)
+        self.leadership = Leadership(connections, "watcher")
         self.leading = False
         self.error = ""
 
@@ -65,7 +41,7 @@ class Watcher:
             except Exception as exc:
                 self.error = in_words(exc)
                 log.warning("the watcher cannot reach its stack: %s", self.error)
-            stop.wait(LEASE_MS / 3000)
+            stop.wait(LAPSE / 3)
 
     def _lead(self, stop: threading.Event) -> None:
         lost = threading.Event()
@@ -77,7 +53,7 @@ class Watcher:
         for thread in threads:
             thread.start()
         try:
-            while not stop.wait(LEASE_MS / 3000) and self.leadership.keep():
+            while not stop.wait(LAPSE / 3) and self.leadership.keep():
                 continue
         finally:
             self.leading = False

@@ -1,10 +1,9 @@
 """One pool's worker: Celery's engine, fed by leases.
 
-    Leaser threads (main process) --lease--> source
-        group -> GroupRequest -> a pool child -> ConsumerRunner -> Report -> settle
+    leasing.py (main process) --lease--> source
+        Lease -> GroupRequest -> a pool child -> ConsumerRunner -> Report -> settle
 
-A lease is a message to Celery: its acknowledge settles the lease, its reject gives it back. Credits are the
-pool's children that are ready, so nothing is leased that nobody could take at once.
+A lease is a message to Celery: its acknowledge settles the lease, its reject gives it back.
 
     python -m buildflow.runtime.worker PLAN --pool main [--notify FD]
 """
@@ -20,11 +19,9 @@ import signal
 import socket
 import threading
 import time
-import uuid
 import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +33,18 @@ from celery.worker.request import Request
 from celery.worker.state import task_reserved
 
 from buildflow.ir.runtime import ConsumerPlan, PoolPlan, RuntimePlan
-from buildflow.primitives.base import Element, Source
+from buildflow.primitives.base import Element
+from buildflow.runtime.autoscale import Autoscaler, Sample
+from buildflow.runtime.calls import Watchdog
 from buildflow.runtime.connections import Connections
-from buildflow.runtime.delivery import (
-    ConsumerRunner,
-    Report,
-    died_words,
-    dump_group,
-    give_back,
-    groups_of,
-    load_elements,
-    settle,
-)
+from buildflow.runtime.delivery import ConsumerRunner, Report, load_elements
 from buildflow.runtime.dependencies import Container
+from buildflow.runtime.leasing import TASK, Credits, Lease, Leaser
+from buildflow.runtime.ordering import OrderedLeaser
 from buildflow.runtime.process import Heartbeat, Notify, in_words, read_plan, set_up_logging
 
 log = logging.getLogger("buildflow.worker")
 
-TASK = "buildflow.group"
-TARGET_SECONDS = 0.1
-"""A group is sized to keep its child busy about this long, so that slow handlers spread over children."""
-HARD_LIMIT_GRACE = 10.0
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 """Seconds between tries to build dependencies that fail."""
 
@@ -82,12 +70,15 @@ class _Child:
         for key in self.pool.consumers:
             if key not in self.runners:
                 self.runners[key] = ConsumerRunner(self.plan.consumer(key), self.plan, self.connections, self.container)
+        Watchdog([runner.call for runner in self.runners.values()]).start()
 
     def run(self, consumer: str, elements: Sequence[Element], bury: str) -> str:
         report = self.loop.run_until_complete(self.runners[consumer].run(elements, bury=bury))
         return report.to_json()
 
     def close(self) -> None:
+        for runner in self.runners.values():
+            runner.close()
         self.loop.run_until_complete(self.container.close())
         self.connections.close()
 
@@ -177,6 +168,7 @@ class GroupRequest(Request):  # type: ignore[misc]
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         self.lease.reason = str(exc_info.exception)
+        self.lease.accepted = True  # a process that dies at once may not have said that it began
         try:
             return super().on_failure(exc_info, *args, **kwargs)
         finally:
@@ -188,212 +180,6 @@ class GroupRequest(Request):  # type: ignore[misc]
         super().on_timeout(soft, timeout)
         if not soft:
             self.lease.end()
-
-
-@dataclass(eq=False)
-class Lease:
-    """A group of leased elements in the form of a Celery message (protocol 2)."""
-
-    leaser: "Leaser"
-    elements: list[Element]
-    headers: dict[str, Any]
-    body: bytes
-    report: Report | None = None
-    reason: str = ""
-    has_credit: bool = False
-    accepted: bool = False
-    ended: bool = False
-    content_type: str = "application/json"
-    content_encoding: str = "utf-8"
-    properties: dict[str, Any] = field(default_factory=dict)
-    delivery_info: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def payload(self) -> list[Any]:
-        """What Celery shows of a request's arguments; the elements themselves are for the child alone."""
-        return [[self.headers["argsrepr"]], {}, {}]
-
-    def ack_log_error(self, *_: Any, **__: Any) -> None:
-        self.end()
-
-    def reject_log_error(self, *_: Any, **__: Any) -> None:
-        self.end()
-
-    def end(self) -> None:
-        if self.leaser.worker.mark_ended(self):
-            self.leaser.worker.ended(self)
-
-
-class Leaser(threading.Thread):
-    """Takes one consumer's elements against free credits, in a thread of the main process."""
-
-    def __init__(self, plan: ConsumerPlan, source: Source, worker: "Worker") -> None:
-        super().__init__(name=f"lease-{plan.key}", daemon=True)
-        self.plan = plan
-        self.source = source
-        self.worker = worker
-        self.seconds_each = 0.0
-        self.done = self.failed = self.dead = 0
-        self.last_error = ""
-        self.gathered: list[Element] = []
-        """Leased, and not yet in a group."""
-        self.deaths: dict[str, str] = {}
-        """How the last process of an element that runs alone ended."""
-        self.errors: dict[str, str] = {}
-        """Why an element was given up whose dead letter could not be written."""
-
-    def run(self) -> None:
-        delay = 0.5
-        while not self.worker.stopping.is_set():
-            try:
-                self._take()
-                delay = 0.5
-            except Exception as exc:
-                log.warning("%s: the source does not answer: %s", self.plan.key, in_words(exc))
-                self.worker.stopping.wait(delay)
-                delay = min(delay * 2, 5.0)
-
-    def _take(self) -> None:
-        """One group, if a child is free and the source has one; else wait for either."""
-        credits, stopping = self.worker.credits, self.worker.stopping
-        if not credits.acquire(stopping):
-            return
-        try:
-            self.gathered = list(self.source.lease(self._size()))
-        except BaseException:
-            credits.release()
-            raise
-        if self._worth_lingering():
-            credits.release()  # the child is for others meanwhile
-            self._linger()
-            if not credits.acquire(stopping):
-                for element in self.gathered:
-                    self.source.release(element)
-                self.gathered = []
-                return
-        if not self.gathered:
-            credits.release()
-            self.source.wait(1.0)
-            return
-        first, *others = [self._message(group, bury) for group, bury in groups_of(self.gathered, self.plan)]
-        first.has_credit = True
-        self.worker.hold([first, *others])
-        self.gathered = []
-        self.worker.submit(first)
-        for lease in others:
-            if not credits.acquire(stopping):
-                lease.reason = "the worker was stopping"
-                lease.end()
-            elif self.worker.grant(lease):
-                self.worker.submit(lease)
-            else:
-                credits.release()
-
-    def _worth_lingering(self) -> bool:
-        return bool(self.gathered and self.plan.batch.linger) and len(self.gathered) < self.plan.batch.size
-
-    def _linger(self) -> None:
-        """Wait for the group to fill; what it has is renewed meanwhile."""
-        deadline = time.monotonic() + self.plan.batch.linger
-        while self._worth_lingering() and not self.worker.stopping.is_set():
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            self.source.wait(min(left, 0.2))
-            self.gathered = [*self.gathered, *self.source.lease(self.plan.batch.size - len(self.gathered))]
-
-    def _size(self) -> int:
-        """As many elements as keep a child busy for about TARGET_SECONDS; few until that is known."""
-        if self.plan.batch.linger:
-            return self.plan.batch.size
-        wanted = int(TARGET_SECONDS / self.seconds_each) if self.seconds_each else 8
-        return max(1, min(self.plan.batch.size, wanted))
-
-    def _message(self, elements: list[Element], bury: bool) -> Lease:
-        id = str(uuid.uuid4())
-        hard = self.plan.timeout * len(elements) + HARD_LIMIT_GRACE if self.plan.timeout else None
-        reason = self._why(elements[0]) if bury else ""
-        headers = {
-            "lang": "py",
-            "task": TASK,
-            "id": id,
-            "root_id": id,
-            "parent_id": None,
-            "group": None,
-            "retries": 0,
-            "timelimit": [hard, None],
-            "eta": None,
-            "expires": None,
-            "argsrepr": f"{self.plan.key} x{len(elements)}",
-            "kwargsrepr": "{}",
-            "origin": socket.gethostname(),
-            "ignore_result": True,
-        }
-        return Lease(self, elements, headers, dump_group(self.plan.key, elements, reason))
-
-    def _why(self, element: Element) -> str:
-        """Why an element is buried that comes again after its last attempt."""
-        return self.errors.pop(element.id, "") or died_words(element, self.deaths.pop(element.id, ""))
-
-    def settle(self, lease: Lease) -> None:
-        """Tell the source what became of a group."""
-        if lease.report is None:
-            if len(lease.elements) == 1:
-                self.deaths[lease.elements[0].id] = lease.reason
-            log.warning(
-                "%s: a group of %d ended without a report: %s", self.plan.key, len(lease.elements), lease.reason
-            )
-            give_back(self.source, lease.elements, self.plan.retry)
-            return
-        report = lease.report
-        settle(self.source, lease.elements, report)
-        for index in report.done:
-            self.deaths.pop(lease.elements[index].id, None)
-        for index, why in report.reasons.items():
-            self.errors[lease.elements[index].id] = why
-        each = report.seconds / len(lease.elements)
-        self.seconds_each = each if not self.seconds_each else 0.7 * self.seconds_each + 0.3 * each
-        self.done += len(report.done) - report.dead
-        self.failed += report.failed
-        self.dead += report.dead
-        if report.error:
-            self.last_error = report.error
-            count = f" ({report.failed} failed in this group)" if report.failed > 1 else ""
-            log.warning("%s: %s%s", self.plan.key, report.error, count)
-
-
-class Credits:
-    """Free pool children: a lease is taken only against one."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._ready = 0
-        self._used = 0
-
-    def acquire(self, stopping: threading.Event) -> bool:
-        with self._changed:
-            while self._used >= self._ready:
-                if stopping.is_set():
-                    return False
-                self._changed.wait(0.5)
-            if stopping.is_set():
-                return False
-            self._used += 1
-            return True
-
-    def release(self) -> None:
-        with self._changed:
-            self._used -= 1
-            self._changed.notify()
-
-    def set_ready(self, ready: int) -> None:
-        with self._changed:
-            self._ready = ready
-            self._changed.notify_all()
-
-    @property
-    def ready(self) -> int:
-        return self._ready
 
 
 class Worker:
@@ -409,10 +195,7 @@ class Worker:
         self.loop = asyncio.new_event_loop()
         self.credits = Credits()
         self.stopping = threading.Event()
-        self.leasers = [
-            Leaser(plan.consumer(key), self.connections.source(plan.consumer(key).source), self)
-            for key in pool.consumers
-        ]
+        self.leasers = [self._leaser(plan.consumer(key)) for key in pool.consumers]
         self.in_flight: set[Lease] = set()
         self.children: dict[int, dict[str, Any]] = {}
         self._counting = threading.Lock()
@@ -425,7 +208,14 @@ class Worker:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._child_read, self._child_write = os.pipe()
+        self.replicas = pool.replicas
+        self._celery_pool: Any = None
+        self.scaling: dict[str, Any] = {}
         self.heartbeat = notify.heartbeat = Heartbeat("worker", self.connections, self.describe)
+
+    def _leaser(self, consumer: ConsumerPlan) -> Leaser:
+        kind = OrderedLeaser if consumer.ordering else Leaser
+        return kind(consumer, self.connections, self)
 
     # building and running
 
@@ -437,6 +227,7 @@ class Worker:
         threading.Thread(target=self._listen_to_children, name="children", daemon=True).start()
         threading.Thread(target=self._settle_loop, name="settle", daemon=True).start()
         threading.Thread(target=self._renew_loop, name="renew", daemon=True).start()
+        threading.Thread(target=self._scale_loop, name="scale", daemon=True).start()
         worker = app.Worker(
             hostname=f"{self.pool.name}@{socket.gethostname()}-{os.getpid()}",
             pool_cls="prefork",
@@ -517,6 +308,7 @@ class Worker:
     def attach(self, consumer: Any) -> None:
         """Celery's consumer is up (again): feed it."""
         self._consumer = consumer
+        self._celery_pool = consumer.pool
         self._receive = consumer.create_task_handler()
         consumer.hub.add_reader(self._wake_read, self._drain)
         for leaser in self.leasers:
@@ -570,25 +362,44 @@ class Worker:
             lease = self._inbox.popleft()
             if not lease.ended:
                 self._receive(lease)
+        self._resize()
 
     def ended(self, lease: Lease) -> None:
+        if lease.report is not None and lease.report.spent:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(lease.report.spent, signal.SIGKILL)  # the pool starts another in its place
         if lease.has_credit:
             self.credits.release()
         self._settling.put(lease)
 
     def _settle_loop(self) -> None:
-        while (lease := self._settling.get()) is not None:
-            delay = 0.2
-            while True:
-                try:
-                    lease.leaser.settle(lease)
-                    break
-                except Exception as exc:
-                    log.warning("%s: cannot settle a group: %s", lease.leaser.plan.key, in_words(exc))
-                    time.sleep(delay)
-                    delay = min(delay * 2, 5.0)
-            with self._lock:
-                self.in_flight.discard(lease)
+        """Settle what has ended: all that did while the source was told of those before, in one go."""
+        ending = False
+        while not ending:
+            ended = [self._settling.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    ended.append(self._settling.get_nowait())
+            ending = None in ended
+            by_leaser: dict[Leaser, list[Lease]] = {}
+            for lease in ended:
+                if lease is not None:
+                    by_leaser.setdefault(lease.leaser, []).append(lease)
+            for leaser, leases in by_leaser.items():
+                self._settle(leaser, leases)
+
+    def _settle(self, leaser: Leaser, leases: list[Lease]) -> None:
+        delay = 0.2
+        while True:
+            try:
+                leaser.settle(leases)
+                break
+            except Exception as exc:
+                log.warning("%s: cannot settle a group: %s", leaser.plan.key, in_words(exc))
+                time.sleep(delay)
+                delay = min(delay * 2, 5.0)
+        with self._lock:
+            self.in_flight.difference_update(leases)
 
     def _renew_loop(self) -> None:
         shortest = min((leaser.source.lease_seconds for leaser in self.leasers), default=30.0)
@@ -598,7 +409,7 @@ class Worker:
             for leaser in self.leasers:
                 with self._lock:
                     held = [e for lease in self.in_flight if lease.leaser is leaser for e in lease.elements]
-                mine = [*held, *leaser.gathered]
+                mine = [*held, *leaser.held()]
                 try:
                     if mine:
                         leaser.source.renew(mine)
@@ -645,11 +456,68 @@ class Worker:
             else "building",
             "error": error,
             "children": children,
+            "scaling": self.scaling,
             "consumers": {
-                x.plan.key: {"done": x.done, "failed": x.failed, "dead": x.dead, "last_error": x.last_error}
+                x.plan.key: {
+                    "done": x.done,
+                    "failed": x.failed,
+                    "dead": x.dead,
+                    "rate": round(x.rate, 1),
+                    "last_error": x.last_error,
+                }
                 for x in self.leasers
             },
         }
+
+    # how many children
+
+    def _scale_loop(self) -> None:
+        """Measure, and with `replicas: {min, max}` decide how many children there are to be."""
+        most = self.pool.max_replicas or self.pool.replicas
+        scaler = Autoscaler(self.pool.replicas, most, self.pool.target_backlog or 1000)
+        busy = 0.0
+        while not self.stopping.wait(1.0):
+            now = time.monotonic()
+            for leaser in self.leasers:
+                leaser.measure(now)
+            ready = self.credits.ready
+            busy = 0.8 * busy + 0.2 * (min(1.0, self.credits.used / ready) if ready else 0.0)
+            if most == self.pool.replicas:
+                continue
+            try:
+                backlog = sum(leaser.source.backlog() for leaser in self.leasers)
+            except Exception as exc:
+                log.warning("pool %s: its backlog cannot be read: %s", self.pool.name, in_words(exc))
+                continue
+            sample = Sample(self.replicas, backlog, busy, sum(leaser.rate for leaser in self.leasers))
+            self._set_replicas(scaler.decide(sample, now))
+            self.scaling = {
+                "replicas": self.replicas,
+                "wanted": scaler.wanted(sample),
+                "backlog": backlog,
+                "rate": sample.rate,
+            }
+
+    def _set_replicas(self, wanted: int) -> None:
+        if wanted != self.replicas:
+            log.info("pool %s: %d processes instead of %d", self.pool.name, wanted, self.replicas)
+            self.replicas = wanted
+            self.credits.set_limit(wanted)
+        self._wake()
+
+    def _resize(self) -> None:
+        """In Celery's loop: bring the pool to `replicas` processes. One that leaves must have nothing to do, and none
+        may be on its way to it: that waits until every group has told which child has it."""
+        if self._celery_pool is None or self._consumer is None:
+            return
+        surplus = self._celery_pool.num_processes - self.replicas
+        if surplus < 0:
+            self._celery_pool.grow(-surplus)
+        with self._lock:
+            told = all(lease.accepted for lease in self.in_flight if not lease.ended)
+        if surplus > 0 and told and not self._inbox:
+            with contextlib.suppress(ValueError):  # all are busy
+                self._celery_pool.shrink(surplus)
 
     # the end
 
@@ -672,6 +540,8 @@ class Worker:
         deadline = time.monotonic() + 5
         while self.in_flight and time.monotonic() < deadline:
             time.sleep(0.02)
+        for leaser in self.leasers:
+            leaser.close()
         self.heartbeat.stop()
         self.loop.run_until_complete(self.container.close())
         self.loop.close()
@@ -703,6 +573,7 @@ def _build_child(plan: RuntimePlan, pool: PoolPlan, root: Path, inherited: dict[
             if _child is None:
                 _child = _Child(plan, pool, root, inherited)
             _child.build()
+            signal.signal(signal.SIGTERM, lambda *_: _leave())
             break
         except Exception as exc:
             say("failed", in_words(exc))
@@ -710,6 +581,13 @@ def _build_child(plan: RuntimePlan, pool: PoolPlan, root: Path, inherited: dict[
             time.sleep(delay)
             delay = min(delay * 2, LONGEST_RETRY)
     say("ready")
+
+
+def _leave() -> None:
+    """The pool shrinks, and this child, which has nothing to do, is the one that goes."""
+    if _child is not None and not _child.loop.is_running():
+        _child.close()
+    os._exit(0)
 
 
 def _step(worker: Worker) -> type:

@@ -7,11 +7,11 @@ $${                                                              a literal `${`
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, misspelt
+from buildflow.diagnostics import Diagnostic, Replacement, Severity, Span, closest, misspelt
 from buildflow.spec import document
 from buildflow.spec.document import Node, Scalar
 from buildflow.spec.project import Stack
@@ -47,6 +47,8 @@ def _interpolate(node: Node, scope: Scope, found: list[Diagnostic]) -> Node:
     if isinstance(node, document.Mapping):
         found += [_in_a_key(pair.key) for key, pair in node.pairs.items() if "${" in key]
     if isinstance(node, Scalar):
+        if isinstance(node.value, str):
+            found += _of_other_tools(node, node.value, scope)
         return _scalar(node, scope, found) if isinstance(node.value, str) and "${" in node.value else node
     return document.with_values(node, lambda inner: _interpolate(inner, scope, found))
 
@@ -61,13 +63,35 @@ def _scalar(node: Scalar, scope: Scope, found: list[Diagnostic]) -> Scalar:
             return match[0]  # `$${` is kept escaped until the process that uses the text resolves it
         if match[1] is None:
             malformed = True  # what follows is a part of it: one mistake
-            found.append(_unclosed(text[match.end() :], _place(node, match)))
+            found.append(_unclosed(text[match.end() :], _place(node, match), scope))
             return match[0]
         value = _resolve(match[1].strip(), scope, _place(node, match), found)
         return match[0] if value is None else str(value)
 
     result = _TOKEN.sub(put_in, text)
     return replace(node, value=result, interpolated=True, unknown=any(m[0] != "$${" for m in _TOKEN.finditer(result)))
+
+
+_OTHER = re.compile(
+    r"(?<![\w$])\$(?P<shell>[A-Z_][A-Z0-9_]+)\b"
+    r"|(?<!\$)\$\((?P<make>[A-Z_][A-Z0-9_]*)\)"
+    r"|(?<!\$)\{\{\s*(?P<root>env|secrets?|vars?)\.(?P<name>[A-Za-z_]\w*)\s*\}\}"
+)
+"""What shells, make, CI systems and templates put in. Lower-case names behind a dollar are too often just text."""
+
+
+def _of_other_tools(node: Scalar, text: str, scope: Scope) -> Iterator[Diagnostic]:
+    for match in _OTHER.finditer(text) if "$" in text or "{{" in text else ():
+        message = f"`{match[0]}` means itself here: nothing is put in for it"
+        place = _place(node, match)
+        yield Diagnostic("BF127", message, place, f"write {_ours(match, scope)}", severity=Severity.WARNING)
+
+
+def _ours(match: re.Match[str], scope: Scope) -> str:
+    """Another tool's reference in our words."""
+    name = match["shell"] or match["make"] or match["name"]
+    root = (match["root"] or ("var" if name in scope.declared else "env")).removesuffix("s")
+    return f"${{{root}.{name}}}"
 
 
 def _in_a_key(key: Scalar) -> Diagnostic:
@@ -93,8 +117,10 @@ def unescaped(node: Node) -> Node:
     return node
 
 
-def _unclosed(rest: str, span: Span) -> Diagnostic:
+def _unclosed(rest: str, span: Span, scope: Scope) -> Diagnostic:
     if "}" in rest:
+        if other := _OTHER.match("{" + rest):
+            return Diagnostic("BF120", f"`${other[0]}` is malformed", span, f"write {_ours(other, scope)}")
         return Diagnostic("BF120", "`${...}` holds another brace", span, "name the inner part below `variables:`")
     return Diagnostic("BF120", "`${` is not closed", span, "write `${...}`, or `$${` for the text")
 
@@ -153,7 +179,7 @@ def _env(rest: str, expression: str, scope: Scope, span: Span, found: list[Diagn
         return default
     if not scope.lenient:
         near = closest(name, scope.environment)
-        otherwise = f"export {name}=..., or give a default: ${{env.{name}:-value}}"
+        otherwise = f"export {name}=..., write it into .env, or give a default: ${{env.{name}:-value}}"
         hint = f'did you mean "{near}"? else {otherwise}' if near else otherwise
         found.append(Diagnostic("BF121", f"the environment variable {name} is not set", span, hint))
     return None

@@ -27,6 +27,11 @@ Handler = Annotated[
     StringConstraints(pattern=HANDLER),
     Field(description="A function as `package.module:function`."),
 ]
+Raised = Annotated[
+    str,
+    StringConstraints(pattern=HANDLER),
+    Field(description="An exception as `package.module:Class`; one of Python's own as `builtins:ValueError`."),
+]
 Key = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
 
 
@@ -140,6 +145,12 @@ class Dependency(Section):
     )
 
 
+def _check_header(name: str, key: str) -> None:
+    """Raise a refusal for what is no header's name. Source: https://www.rfc-editor.org/rfc/rfc9110#name-field-names"""
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise refusal("BF204", f'"{name}" is no name of a header', "letters, digits and hyphens: X-Api-Key", key)
+
+
 class BuiltIn(Section):
     """A dependency that the platform brings: its `type` instead of a factory."""
 
@@ -173,6 +184,14 @@ class Header(BuiltIn):
     required: bool = Field(default=True, description="Whether a request without it is answered with 422.")
     default: str | None = Field(default=None, description="The value where it is not required and not there.")
 
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        _check_header(self.name, "name")
+        if self.required and self.default is not None:
+            hint = "write `required: false`, or take `default` out"
+            raise refusal("BF204", "`default` is never used: the header is required", hint, "default")
+        return self
+
 
 class BearerToken(BuiltIn):
     """The token of `Authorization: Bearer ...`."""
@@ -195,12 +214,17 @@ class HttpClient(BuiltIn):
     timeout: Duration = Field(default=10.0, gt=0, description="How long a request may take.", examples=["10s"])
     headers: dict[str, str] = Field(default_factory=dict, description="Headers of every request.")
 
+    @model_validator(mode="after")
+    def _can_be_sent(self) -> Self:
+        for name in self.headers:
+            _check_header(name, "headers")
+        return self
+
 
 class SqlSession(BuiltIn):
     """A SQLAlchemy session: one a request or element, rolled back after a failure, closed after it."""
 
     factory = "buildflow.dependencies:sql_session"
-    runs = False
     references = ("database",)
     type: Literal["sql_session"]
     scope: Literal["request", "process"] = Field(default="request", description="Once per request or element.")
@@ -334,10 +358,10 @@ class Retry(Section):
     initial: Duration = Field(default=1.0, ge=0, description="The wait before the second attempt.", examples=["1s"])
     max: Duration = Field(default=300.0, ge=0, description="The longest wait.", examples=["5m"])
     jitter: float = Field(default=0.2, ge=0, le=1, description="The part of a wait that is random.")
-    only: list[Handler] = Field(
+    only: list[Raised] = Field(
         default_factory=list, description="Exceptions worth another attempt, as `module:Class`. Empty: all."
     )
-    never: list[Handler] = Field(
+    never: list[Raised] = Field(
         default_factory=list, description="Exceptions that go to the dead letters at once, as `module:Class`."
     )
 

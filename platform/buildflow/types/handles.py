@@ -48,7 +48,8 @@ class Queue(Protocol):
     name: str
 
     def send(self, body: Any, *, attributes: Mapping[str, str] | None = None) -> str:
-        """Append one message (bytes, text, or anything that becomes JSON); returns its durable id."""
+        """Append one message (bytes, text, or anything that becomes JSON); returns its durable id. Raises
+        `BadMessage` (in `buildflow.exceptions`), and sends nothing, where the queue declares another `message`."""
         ...
 
     def send_many(self, bodies: Iterable[Any]) -> list[str]: ...
@@ -61,7 +62,8 @@ class Topic(Protocol):
     name: str
 
     def send(self, body: Any, *, attributes: Mapping[str, str] | None = None) -> str:
-        """Publish one message (bytes, text, or anything that becomes JSON); returns its durable id."""
+        """Publish one message (bytes, text, or anything that becomes JSON); returns its durable id. Raises
+        `BadMessage` (in `buildflow.exceptions`), and sends nothing, where the topic declares another `message`."""
         ...
 
     def send_many(self, bodies: Iterable[Any]) -> list[str]: ...

@@ -167,3 +167,13 @@ def test_help_teaches_by_example(tmp_path: Path) -> None:
     shown = check(tmp_path, "--help").stdout
     assert "platform check --fix" in shown
     assert "platform check --all-stacks --format sarif > check.sarif" in shown
+
+
+def test_it_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    file = readme.partition("\n```yaml\n")[2].partition("```")[0]
+    shown = readme.partition("$ .venv/bin/platform check\n")[2].partition("```")[0]
+    (tmp_path / "handlers_example").symlink_to(ROOT / "handlers_example")
+    (tmp_path / "buildflow.yaml").write_text(file.replace("source: uploads", "source: upload"))
+    assert check(tmp_path).stderr.startswith(shown)
+    assert shown.startswith("error[BF210]")

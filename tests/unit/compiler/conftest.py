@@ -14,9 +14,10 @@ ENVIRONMENT = {"NAME": "ada", "EMPTY": ""}
 
 @pytest.fixture
 def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compiled:
-    """Compiles a text in a folder that has a module `app`, and others by name."""
+    """Compiles a text in a folder that has a module `app` and a `secrets.env`, and others by name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "app.py").write_text(MODULE)
+    (tmp_path / "secrets.env").touch()
 
     def compile_text(text: str | bytes, **modules: str) -> Compilation:
         for name, source in modules.items():

@@ -20,7 +20,7 @@ import pytest
 import redis
 
 from buildflow.errors import RedisMissing, ServiceUnavailable
-from buildflow.providers import redis_service
+from buildflow.providers import embedded_service, redis_service
 from buildflow.providers.redis_service import RedisService, attach, find_server
 
 ROOT = Path(__file__).parents[3]
@@ -221,7 +221,7 @@ def test_a_server_that_hangs_gets_no_second_one_beside_it(
     _, server = processes_of(tmp_path)
     server.suspend()
     try:
-        monkeypatch.setattr(redis_service, "_START_SECONDS", 0.5)
+        monkeypatch.setattr(embedded_service, "_START_SECONDS", 0.5)
         with pytest.raises(ServiceUnavailable, match="did not answer"):
             attach(tmp_path)
         assert [s for guard in guards_of(tmp_path) for s in guard.children()] == [server]
@@ -279,7 +279,7 @@ def test_the_socket_stays_short_under_a_long_temporary_folder(
 def test_a_folder_that_others_can_enter_is_not_used_for_the_socket(
     tmp_path: Path, use: Callable[..., RedisService]
 ) -> None:
-    taken = Path(redis_service._socket_dir(tmp_path.resolve() / "services" / "redis"))
+    taken = Path(embedded_service._socket_dir(redis_service._SERVER, tmp_path.resolve() / "services" / "redis"))
     taken.chmod(0o777)
     try:
         assert Path(use()._endpoint.socket).parent.name.startswith(taken.name + "-")

@@ -31,11 +31,10 @@ from buildflow.primitives.base import Element, Entry, SeenBefore
 from buildflow.primitives.table.duckdb_file import database
 from buildflow.primitives.table.duckdb_query import query
 from buildflow.primitives.table.duckdb_table import DuckDBSink, Location
+from buildflow.runtime.calls import ElementTimeout, _alarm
 from buildflow.runtime.delivery import (
     ConsumerRunner,
-    ElementTimeout,
     Report,
-    _alarm,
     backoff,
     died_words,
     dump_group,
@@ -113,7 +112,7 @@ class FakeSource:
     def acknowledge(self, elements: Sequence[Element]) -> None:
         self.acknowledged += [e.id for e in elements]
 
-    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False) -> None:
+    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False, counted: bool = True) -> None:
         self.released.append((element.id, delay, alone))
 
 

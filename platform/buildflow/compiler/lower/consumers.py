@@ -1,5 +1,6 @@
 """Consumers and their pools: what the workers run."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,11 +10,13 @@ from buildflow.binding.parameters import bind, check_element, element_parameter
 from buildflow.compiler.lower.dependencies import closure
 from buildflow.compiler.lower.rows import check_sink
 from buildflow.compiler.lower.state import Lowering, handler_plan
+from buildflow.compiler.mistakes import EXCEPTIONS
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Related, misspelt
 from buildflow.ir.runtime import BatchPlan, ConsumerPlan, DependencyPlan, PoolPlan, RetryPlan, SinkPlan
-from buildflow.ir.signature import Parameter, Shape, Signature
-from buildflow.spec.project import Consumer, Replicas, SinkChoice
+from buildflow.ir.signature import UNKNOWN, Parameter, Shape
+from buildflow.spec.document import Sequence, at, plain
+from buildflow.spec.project import HANDLER, Consumer, Replicas, SinkChoice
 
 DEAD_LETTER = "buildflow.types:DeadLetter"
 
@@ -23,8 +26,14 @@ def lower_consumer(
 ) -> ConsumerPlan | None:
     place = ("consumers", key, "handler")
     state.used.update(k for k in (consumer.source, consumer.dead_letter, *(s.to for s in consumer.sinks)) if k)
+    _dead_letters(key, consumer, state)
+    _exceptions(key, state)
     signature = state.signature(consumer.handler, *place)
-    if signature is None:
+    returns = signature.returns if signature else UNKNOWN
+    if len(consumer.sinks) == 1:
+        check_sink(returns, consumer.sinks[0].to, consumer.handler, place, state)
+    sinks = tuple(_sink(key, number, choice, returns, state) for number, choice in enumerate(consumer.sinks))
+    if signature is None or not state.declaration.knows("consumers", key, "inject"):
         return None
     bound = bind(signature, state.names, explicit=consumer.inject)
     state.use(bound)
@@ -35,14 +44,6 @@ def lower_consumer(
     carried = source[0].element if source else ""
     if element is not None:
         _check_element(key, consumer, element, carried, state)
-    if len(consumer.sinks) == 1:
-        check_sink(signature.returns, consumer.sinks[0].to, consumer.handler, place, state)
-    sinks = tuple(_sink(key, number, choice, signature, state) for number, choice in enumerate(consumer.sinks))
-    _dead_letters(key, consumer, state)
-    for kind in ("only", "never"):
-        for index, name in enumerate(getattr(consumer.retry, kind)):
-            if problem := state.sources.names(name):
-                state.unfit([problem], "consumers", key, "retry", kind, index, about="")
     return ConsumerPlan(
         key=key,
         source=consumer.source,
@@ -96,20 +97,44 @@ def _no_field(name: str, known: Iterable[str], whose: str, path: tuple[Any, ...]
     state.found.append(misspelt("BF226", f'{whose} no field "{name}"', span, name, known))
 
 
-def _sink(key: str, number: int, choice: SinkChoice, signature: Signature, state: Lowering) -> SinkPlan:
+def _sink(key: str, number: int, choice: SinkChoice, returns: Shape, state: Lowering) -> SinkPlan:
     """One of several sinks; the type, or the fields, by which rows go there."""
     place = ("consumers", key, "sink", number, "when")
     if isinstance(choice.when, str):
         if problem := state.sources.names(choice.when):
             state.unfit([problem], *place, about="")
+        elif isinstance(shape := state.sources.shape(choice.when), Shape):
+            check_sink(shape, choice.to, choice.when, place, state)
         return SinkPlan(to=choice.to, type=choice.when)
-    rows = [known for shape in each_row(signature.returns) if (known := fields_of(shape)) is not None]
+    rows = [known for shape in each_row(returns) if (known := fields_of(shape)) is not None]
     for name in choice.when or {}:
         if rows and not any(name in known for known in rows):
             span = state.declaration.key_span(*place, name)
             known = [name for fields in rows for name in fields]
             state.found.append(misspelt("BF226", f'what it returns has no field "{name}"', span, name, known))
     return SinkPlan(to=choice.to, fields=choice.when or {})
+
+
+def _exceptions(key: str, state: Lowering) -> None:
+    """The exceptions that `retry` names are there, and are exceptions."""
+    for kind in ("only", "never"):
+        place = ("consumers", key, "retry", kind)
+        listed = at(state.declaration.root, place)  # beside one that is malformed, the others are there
+        for index, node in enumerate(listed.items if isinstance(listed, Sequence) else ()):
+            name = str(plain(node))
+            if re.fullmatch(HANDLER, name) and (problem := state.sources.names(name) or _no_exception(name, state)):
+                state.unfit([problem], *place, index, about="")
+
+
+def _no_exception(name: str, state: Lowering) -> Unfit | None:
+    """What is surely none: a function, an alias of a plain type, what Python calls otherwise."""
+    module, _, own = name.partition(":")
+    if module == "builtins":
+        is_one = own in EXCEPTIONS
+    else:
+        shape = state.sources.shape(name)
+        is_one = isinstance(shape, Shape) and shape.kind in ("named", "record", "unknown")
+    return None if is_one else Unfit("BF204", f"{name} is no exception", "name a class that is raised")
 
 
 def _dead_letters(key: str, consumer: Consumer, state: Lowering) -> None:

@@ -63,17 +63,21 @@ def _dependency(key: str, dependency: Dependency | BuiltIn, state: Lowering) -> 
     )
     bound = bind(signature, own, explicit={})
     state.use(bound)
-    short = dependency.scope in ("request", "process", "none")
+    knows = state.declaration.knows
+    scope: Scope = "request" if dependency.scope == "process" else dependency.scope
+    if not knows("dependencies", key, "scope"):
+        scope = "none"  # of which the least is said
+    short = scope in ("request", "none")
     problems = [*bound.problems, *check_factory(signature, bound, given, own, of_request=short)]
     asking = [p for p in bound.rest if short and p.required and p.name not in given]
-    if asking:
+    if asking and knows("dependencies", key, "scope"):
         state.of_request[key] = f'its parameter "{asking[0].name}"'
     if any(p.name == key and p.required for p in bound.rest) and key not in given:
         problems = [p for p in problems if f'"{key}"' not in p.message]
         hint = "give it below `with:`, or rename the parameter"
         problems.append(Unfit("BF321", f'dependency "{key}" needs itself: its factory has a parameter {key}', hint))
-    state.unfit(problems, *place, about="")
-    scope: Scope = "request" if dependency.scope == "process" else dependency.scope
+    if knows("dependencies", key, "with"):
+        state.unfit(problems, *place, about="")
     return DependencyPlan(
         key=key, factory=dependency.factory, scope=scope, arguments=dependency.with_, inject=bound.inject
     )

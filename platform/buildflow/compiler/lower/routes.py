@@ -4,7 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from buildflow.binding.columns import Unfit
-from buildflow.binding.parameters import bind, check_middleware, check_query, check_route, path_parameters
+from buildflow.binding.parameters import (
+    bind,
+    check_filled,
+    check_middleware,
+    check_query,
+    check_route,
+    path_parameters,
+)
 from buildflow.compiler.lower.rows import check_sink
 from buildflow.compiler.lower.state import Lowering, handler_plan
 from buildflow.compiler.references import NO_AUTH
@@ -18,7 +25,8 @@ from buildflow.spec.project import Route, Service
 def lower_service(key: str, service: Service, state: Lowering) -> ServicePlan:
     for number, middleware in enumerate(service.middleware):
         place = ("services", key, "middleware", number, "class")
-        if signature := state.signature(middleware.class_, *place):
+        signature = state.signature(middleware.class_, *place)
+        if signature and state.declaration.knows("services", key, "middleware", number, "with"):
             state.unfit(check_middleware(signature, middleware.with_), *place, about="")
     return ServicePlan(
         key=key,
@@ -64,7 +72,11 @@ def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
     auth = None if auth == NO_AUTH else auth
     state.used.update(k for k in (route.sink, auth) if k)
     signature = state.signature(route.handler, *place)
-    if signature is None or "${" in key:
+    if signature is None:
+        return None
+    if route.sink:
+        check_sink(signature.returns, route.sink, route.handler, place, state)
+    if "${" in key or not all(state.declaration.knows("routes", key, name) for name in ("path", "inject")):
         return None
     _check_status(key, route, signature, state)
     method, _, path = key.partition(" ")
@@ -72,12 +84,15 @@ def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
     bound = bind(signature, state.names, explicit=route.inject, path=path_parameters(path), made=state.made)
     state.use(bound)
     state.unfit(
-        [*bound.problems, *check_route(signature, bound, path), *check_query(bound, state.names, path)],
+        [
+            *bound.problems,
+            *check_route(signature, bound, path),
+            *check_filled(bound, state.names),
+            *check_query(bound, state.names, path),
+        ],
         *place,
         about=f"{route.handler}: ",
     )
-    if route.sink:
-        check_sink(signature.returns, route.sink, route.handler, place, state)
     return RoutePlan(
         method=method,
         path=path,

@@ -40,7 +40,7 @@ def _named_columns(key: str, spec: Spec, columns: tuple[Column, ...], state: Low
 def _columns(
     declared: str | dict[str, str] | None, path: tuple[Any, ...], store: Store | None, state: Lowering
 ) -> tuple[Column, ...]:
-    if declared is None:
+    if declared is None or not state.declaration.knows(*path):
         return ()
     if not isinstance(declared, str):
         columns, wrong = inline_columns(declared)

@@ -79,6 +79,12 @@ class Lowering:
             if any(isinstance(m, MessageReference) for m in info.metadata) and getattr(spec, name) is not None:
                 place = ("primitives", key, name)
                 shape = self.row_type(getattr(spec, name), place, "type of messages")
+                if shape and shape.is_plain:
+                    hint = "make it a dataclass or a pydantic model"
+                    self.unfit(
+                        [Unfit("BF310", f"no message can be read as {shape.text}", hint, shape.place)], *place, about=""
+                    )
+                    return None
                 return (shape, self.declaration.span(*place)) if shape else None
         return None
 
@@ -98,7 +104,11 @@ class Lowering:
         return given
 
     def signature(self, reference: str, *path: Any) -> Signature | None:
-        signature = self.sources.signature(reference)
+        """The function that the text at `path` names; None after a mistake."""
+        if not self.declaration.knows(*path):
+            return None
+        read = self.sources.handler if path[-1] == "handler" else self.sources.signature
+        signature = read(reference)
         if isinstance(signature, Problem):
             module, _, name = reference.partition(":")
             if signature.code == "BF302" and module.endswith(".py"):

@@ -26,7 +26,7 @@ class Sources:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        lookup = Lookup(Modules(root))
+        lookup = self._lookup = Lookup(Modules(root))
         self._references = References(lookup)
         self._shapes = Shapes(lookup)
         self._signatures = Signatures(lookup, self._shapes)
@@ -50,6 +50,26 @@ class Sources:
             place = found.place if isinstance(found, Defined) else None
             return Problem("BF303", f"{reference} is no function", "name a function", place, reference)
         return signature
+
+    def handler(self, reference: str) -> Signature | Problem:
+        """The same of what handles requests or elements, which a class that only makes objects does not."""
+        found = self._references.find(reference)
+        return (self._no_handler(found, reference) if isinstance(found, Defined) else None) or self.signature(reference)
+
+    def _no_handler(self, found: Defined, reference: str) -> Problem | None:
+        if not isinstance(found.node, ast.ClassDef) or not self._lookup.is_plain(found):
+            return None
+        own, name = self._lookup.body(found).bound, found.node.name
+        methods = [m for m, bound in own.items() if isinstance(bound.alternatives[0], ast.FunctionDef) and m[0] != "_"]
+        if "__call__" not in own and ("__init__" in own or "__new__" in own):
+            return None  # its constructor may do the work
+        hint = "name a function"
+        if methods or "__call__" in own:
+            thing = name.lower()
+            method = "" if "__call__" in own else f".{methods[0]}"
+            hint = f"make one in its module, `{thing} = {name}()`, and name {found.module.name}:{thing}{method}"
+        message = f"{reference} is a class, and making an object of it handles nothing"
+        return Problem("BF303", message, hint, found.place, reference)
 
     def shape(self, reference: str) -> Shape | Problem:
         """The type that `package.module:Class` names."""

@@ -133,6 +133,9 @@ HARMLESS_DECORATORS = (
 )
 """Those that leave the parameters as they are written."""
 
+READ_BY = frozenset({"__get_pydantic_core_schema__", "__get_validators__", "__pydantic_core_schema__"})
+"""Members by which a class tells pydantic how it is read."""
+
 MARKERS = _in("fastapi", "Path", "Query", "Header", "Cookie", "Body", "Form", "File", "Depends", "Security")
 
 _NO_CLASSES = frozenset({"builtins.object", "builtins.type", "types.GenericAlias", "types.UnionType"})

@@ -232,6 +232,8 @@ class Lookup:
         """A method of an object that the module made: `service = Service()`."""
         cls = self.class_of(found)
         member = self.member(cls, name) if cls else None
+        if cls and member is None and self.is_plain(cls) and not _may_be_set(name, cls.module, found.module):
+            return None
         if not isinstance(member, Defined) or isinstance(member.node, ast.expr):
             return UNREAD  # its constructor may have set it
         return replace(member, is_bound=True)
@@ -335,6 +337,18 @@ class Lookup:
                         return True
         return False
 
+    def is_plain(self, cls: Defined) -> bool:
+        """Whether a class of the project is surely nothing but what its body says, and says nothing of how it could
+        be read from a request or from JSON."""
+        if not isinstance(cls.node, ast.ClassDef) or not self.modules.finder.owns(cls.module.name.partition(".")[0]):
+            return False
+        if cls.node.decorator_list or cls.node.keywords or cls.module.changes_itself:
+            return False
+        bases = [a.meaning for a in self.ancestry(cls)[1:]]
+        if any(not isinstance(base, Outside) or base.name != "builtins.object" for base in bases):
+            return False
+        return not any(name in self.body(cls).bound for name in known.READ_BY)
+
     def _is_harmless(self, node: ast.expr, scope: Scope) -> bool:
         found = self.resolve(node, scope)
         return isinstance(found, Outside) and found.name in known.HARMLESS_METACLASSES
@@ -343,6 +357,13 @@ class Lookup:
         """The dotted name of what is outside, calls aside (`lru_cache()` is `functools.lru_cache`), else ""."""
         found = self.resolve(node.func if isinstance(node, ast.Call) else node, scope)
         return found.name if isinstance(found, Outside) else ""
+
+
+def _may_be_set(name: str, *modules: Module) -> bool:
+    """Whether something may give an object an attribute that its class has not; the bodies of functions are known as
+    text only."""
+    signs = (f".{name}".encode(), b"setattr", b"getattr", b"__dict__", b"vars(")
+    return any(sign in module.source for module in modules for sign in signs)
 
 
 def _target(statement: ast.AST) -> str:

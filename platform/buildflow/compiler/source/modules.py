@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from buildflow.compiler.source.bindings import Names, names_of
+from buildflow.compiler.source.declarations import refused
 from buildflow.compiler.source.files import Finder, Location
 from buildflow.ir.signature import Place
 
@@ -149,7 +150,11 @@ def _read(name: str, location: Location) -> Module | Problem | Unreadable:
     except (ValueError, RecursionError, MemoryError) as exc:  # an expression that is nested too deeply
         return Problem("BF308", f"{shown} is no valid Python: {exc or 'too deeply nested'}", place=Place(shown))
     is_package = bool(location.folders)
-    return Module(name, shown, is_package, names_of(tree.body, name, is_package), source)
+    module = Module(name, shown, is_package, names_of(tree.body, name, is_package), source)
+    if not location.is_installed and (found := refused(tree.body, module.names)):
+        message = f"{shown} cannot be imported: {found.why}"
+        return Problem("BF308", message, found.hint, module.place(found.node))
+    return module
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class References:
         names = sorted(self._public(outer))
         near = closest(part, names)
         right = self._whole(f"{name}:{'.'.join([*parts[:index], near, *parts[index + 1 :]])}") if near else ""
-        message, otherwise, place = f'module "{name}" has no "{".".join(parts)}"', "", None
+        message, otherwise, place = f'module "{name}" has no "{".".join(parts[: index + 1])}"', "", None
         module = self.modules.get(outer.name) if isinstance(outer, Package) else None
         if isinstance(module, Module):
             otherwise = f"define it in {module.file}"
@@ -117,11 +117,21 @@ class References:
             if isinstance(module, Unreadable):
                 yield from (n for n in vars(sys.modules[outer.name]) if not n.startswith("_"))
             elif isinstance(module, Module):
-                yield from self._own(module.names.bound)
+                yield from self._shown(module, set())
         elif isinstance(outer, Defined):
-            for ancestor in self.lookup.ancestry(outer):
+            for ancestor in self.lookup.ancestry(self.lookup.class_of(outer) or outer):
                 if isinstance(ancestor.meaning, Defined) and hasattr(ancestor.meaning.node, "bases"):
                     yield from self._own(self.lookup.body(ancestor.meaning).bound)
+
+    def _shown(self, module: Module, seen: set[str]) -> Iterable[str]:
+        """A module's names, those that it has by `import *` among them."""
+        yield from self._own(module.names.bound)
+        seen.add(module.name)
+        for star in module.names.stars:
+            source = self.modules.get(star) if star not in seen and not self.lookup.is_opaque(star) else None
+            if isinstance(source, Module):
+                exported = source.exported
+                yield from (n for n in self._shown(source, seen) if exported is None or n in exported)
 
     def _own(self, bound: dict[str, Bound]) -> Iterable[str]:
         for name, one in bound.items():

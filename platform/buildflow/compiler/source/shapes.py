@@ -87,7 +87,8 @@ class Shapes:
 
     def _special(self, name: str, inner: list[ast.expr], text: str, scope: Scope) -> Shape:
         if name in known.TRANSPARENT:
-            return self.of(inner[0], scope)
+            shape = self.of(inner[0], scope)
+            return replace(shape, is_plain=False) if shape.is_plain else shape  # it may say how it is read
         if name == "typing.Optional":
             return union([self.of(inner[0], scope), Shape("none")], text)
         if name == "typing.Union":
@@ -158,7 +159,8 @@ class Shapes:
 
     def _named(self, found: Defined) -> Shape:
         if isinstance(found.node, ast.ClassDef):
-            return Shape("named", name=found.name, text=found.node.name, place=found.place)
+            is_plain = self.lookup.is_plain(found)
+            return Shape("named", name=found.name, text=found.node.name, place=found.place, is_plain=is_plain)
         return UNKNOWN
 
     def _read(self, found: Defined) -> Shape:

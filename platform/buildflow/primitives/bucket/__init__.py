@@ -1,13 +1,14 @@
 """bucket: files, in a directory, in S3 or in Cloud Storage."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from buildflow.primitives.base import Options, Primitive, Role, Spec
+from buildflow.primitives.base import ColumnsReference, Options, Primitive, Role, Spec
+from buildflow.primitives.bucket.object_template import PLACEHOLDERS, check_template
 from buildflow.providers.names import CLOUD_STORAGE_BUCKET, S3_BUCKET
 from buildflow.spec.units import Duration
-from buildflow.spec.values import check_placeholders
+from buildflow.spec.values import refusal
 
 
 class LocalOptions(Options):
@@ -51,11 +52,19 @@ class BucketSpec(Spec):
         default="{id}.{extension}",
         min_length=1,
         description="As a sink: the path of each object; `{id}`, `{date}`, `{hour}`, `{consumer}` and `{extension}` "
-        "are put in.",
+        "are put in; without `{id}` it is added.",
         examples=["{date}/{id}.{extension}"],
     )
     format: Literal["raw", "json", "jsonl", "csv", "parquet"] = Field(
-        default="json", description="As a sink: how rows are written; `raw` takes bytes and text as they are."
+        default="json",
+        description="As a sink: how rows are written. `json` and `raw`, which takes bytes and text as they are, make "
+        "an object of each row; the others one of all rows of an element or a batch.",
+    )
+    columns: Annotated[str | dict[str, str] | None, ColumnsReference()] = Field(
+        default=None,
+        description="As a sink: the columns, as a row type `module:Class` or a mapping of column to type. Parquet "
+        "needs them.",
+        examples=["app.schemas:Order"],
     )
     versioning: bool = Field(default=False, description="Keep what is overwritten or deleted (clouds only).")
     lifecycle: Lifecycle = Field(default=Lifecycle(), description="What becomes of objects as they age (clouds only).")
@@ -65,8 +74,10 @@ class BucketSpec(Spec):
     gcp: GcpOptions = Field(default=GcpOptions(), description="Fields of Google Cloud.")
 
     @model_validator(mode="after")
-    def _known_placeholders(self) -> Self:
-        check_placeholders(self.object, ("id", "date", "hour", "consumer", "extension"), "object")
+    def _whole(self) -> Self:
+        check_template(self.object, (*PLACEHOLDERS, "extension"), "object")
+        if self.format == "parquet" and self.columns is None:
+            raise refusal("BF202", "`columns` is missing", "Parquet needs them: a row type, or a mapping of columns")
         return self
 
 

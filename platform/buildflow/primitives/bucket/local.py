@@ -11,6 +11,7 @@ from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Action, Change
 from buildflow.primitives.bucket.folder import bucket_folder, make_folders, relative_folder, sweep
 from buildflow.primitives.bucket.object_names import HIDDEN
+from buildflow.primitives.bucket.sink import BucketSink
 from buildflow.providers.base import LocalSession, physical_name
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class LocalBucketDriver:
             for field, before, after in (
                 ("name", old.name, new.name),
                 ("path", *(relative_folder(r, session.dir).as_posix() for r in (old, new))),
+                *((field, old.spec.get(field), new.spec.get(field)) for field in ("object", "format")),
                 ("force_destroy", *(_words(r.spec.get("force_destroy", False)) for r in (old, new))),
             )
             if before != after
@@ -105,6 +107,9 @@ class LocalBucketDriver:
         from buildflow.primitives.bucket.local_handle import LocalBucket  # `check` names buckets, and opens none
 
         return LocalBucket(resource, session)
+
+    def sink(self, resource: Resource, session: LocalSession) -> BucketSink:
+        return BucketSink(resource, self.handle(resource, session))
 
     def _refuse_neighbours(self, resource: Resource, folder: Path, session: LocalSession) -> None:
         """A bucket owns its folder and is deleted with it, so nothing of others may lie in it."""

@@ -12,7 +12,7 @@ PATH_BYTES = 1024
 
 def object_parts(path: str) -> tuple[str, ...]:
     """The parts of an object's path. Raises `InvalidObjectName`, in words, for one that is none."""
-    refusal = _refusal(path)
+    refusal = why_no_name(path)
     if refusal:
         raise InvalidObjectName(
             f"{path!r} is no object name: {refusal}",
@@ -23,10 +23,10 @@ def object_parts(path: str) -> tuple[str, ...]:
 
 def is_object_name(path: str) -> bool:
     """Whether a file of this path in a bucket is an object."""
-    return not _refusal(path)
+    return not why_no_name(path)
 
 
-def _refusal(path: object) -> str:
+def why_no_name(path: object) -> str:
     """Why this is no object name; empty when it is one."""
     if not isinstance(path, str):
         return "a name is text"

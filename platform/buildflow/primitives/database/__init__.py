@@ -44,7 +44,8 @@ class DatabaseSpec(Spec):
     public: bool = Field(default=False, description="Whether it can be reached from the internet.")
     user: str | None = Field(default=None, min_length=1, description="The user's name. Without one: the database's.")
     password: Secret | None = Field(
-        default=None, description="The user's password, as `${secret.NAME}`. Without one: a generated one."
+        default=None,
+        description="The user's password, as `${secret.NAME}` (clouds only). Without one: a generated one.",
     )
     deletion_protection: bool | None = Field(
         default=None, description="`destroy` and replacements are refused. Without it: on the clouds they are."

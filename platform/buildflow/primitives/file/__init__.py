@@ -5,14 +5,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from buildflow.primitives.base import ColumnsReference, Options, Primitive, Reference, Role, Spec
+from buildflow.primitives.bucket.object_template import PLACEHOLDERS, check_template
 from buildflow.spec.units import Duration, Size
-from buildflow.spec.values import check_placeholders, refusal
+from buildflow.spec.values import refusal
 
 
 class Rotation(Options):
     """When a file is closed and appears, and the next one begins."""
 
-    size: Size = Field(default=64_000_000, gt=0, description="Bytes in a file, at most.", examples=["64MB"])
+    size: Size = Field(
+        default=64_000_000, gt=0, description="Bytes of rows in a file, counted as JSON.", examples=["64MB"]
+    )
     every: Duration = Field(default=60.0, gt=0, description="How long a file is written to.", examples=["1m"])
 
 
@@ -39,7 +42,7 @@ class FileSpec(Spec):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        check_placeholders(self.path, ("id", "date", "hour", "consumer"), "path")
+        check_template(self.path, PLACEHOLDERS, "path")
         if self.format == "parquet" and self.columns is None:
             raise refusal("BF202", "`columns` is missing", "Parquet needs them: a row type, or a mapping of columns")
         return self

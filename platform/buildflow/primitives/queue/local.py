@@ -1,16 +1,13 @@
 """A queue on the local stack: a Redis stream."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
-
-from buildflow.errors import InvalidRow, ResourceFailed
+from buildflow.errors import ResourceFailed
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Action, Change, Entry, row_values
+from buildflow.primitives.base import Action, Change, Entry
+from buildflow.primitives.messages import Encoder, encode, encoder
 from buildflow.primitives.redis_stream import RedisStream
 from buildflow.providers.base import LocalSession, physical_name
 
@@ -67,10 +64,10 @@ class LocalQueueDriver:
         return _stream(resource, session)
 
     def sink(self, resource: Resource, session: LocalSession) -> "QueueSink":
-        return QueueSink(_stream(resource, session))
+        return QueueSink(_stream(resource, session), encoder(resource, session.graph))
 
     def handle(self, resource: Resource, session: LocalSession) -> "LocalQueue":
-        return LocalQueue(resource.name, _stream(resource, session))
+        return LocalQueue(resource.name, _stream(resource, session), encoder(resource, session.graph))
 
 
 DRIVER = LocalQueueDriver()
@@ -81,11 +78,12 @@ class QueueSink:
 
     guarantee = "at least once"
 
-    def __init__(self, stream: RedisStream) -> None:
+    def __init__(self, stream: RedisStream, encoder: Encoder = encode) -> None:
         self._stream = stream
+        self._encode = encoder
 
     def check(self, row: Any) -> None:
-        encode(row)
+        self._encode(row)
 
     def commit(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
         """All rows arrive together or not at all. A repeated commit sends again, under the same ids, by which
@@ -106,40 +104,16 @@ class QueueSink:
 class LocalQueue:
     """What a handler gets: `buildflow.types.Queue`."""
 
-    def __init__(self, name: str, stream: RedisStream) -> None:
+    def __init__(self, name: str, stream: RedisStream, encoder: Encoder = encode) -> None:
         self.name = name
         self._stream = stream
+        self._encode = encoder
 
     def send(self, body: Any, *, attributes: Mapping[str, str] | None = None) -> str:
-        return self._stream.send(encode(body), attributes or {})
+        return self._stream.send(self._encode(body), attributes or {})
 
     def send_many(self, bodies: Iterable[Any]) -> list[str]:
-        return self._stream.send_many((encode(body), {}, None) for body in bodies)
-
-
-def encode(row: Any) -> bytes:
-    """A message's bytes: bytes and text as they are, everything else as JSON. Raises `InvalidRow` in words.
-
-    A pydantic model goes by its own rules, aliases included, so that the model reads it back.
-    """
-    if isinstance(row, bytes | bytearray | memoryview):
-        return bytes(row)
-    if isinstance(row, str):
-        return row.encode()
-    try:
-        plain = row if isinstance(row, BaseModel) or not _has_fields(row) else row_values(row, ())
-        return json.dumps(
-            to_jsonable_python(plain, bytes_mode="base64", inf_nan_mode="constants"),
-            allow_nan=False,
-            ensure_ascii=False,
-            separators=(",", ":"),
-        ).encode()
-    except (PydanticSerializationError, TypeError, ValueError) as exc:
-        raise InvalidRow(f"a {type(row).__name__} cannot be sent as JSON: {exc}") from exc
-
-
-def _has_fields(row: Any) -> bool:
-    return isinstance(row, Mapping) or hasattr(row, "__dataclass_fields__") or hasattr(row, "_asdict")
+        return self._stream.send_many([(self._encode(body), {}, None) for body in bodies])
 
 
 def _message_id(writer: str, element: str, index: int) -> str:

@@ -5,9 +5,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from buildflow.primitives.base import Primitive, Role, Spec
+from buildflow.primitives.schedule.times import Cron
 from buildflow.providers.names import CLOUD_SCHEDULER_JOB, EVENTBRIDGE_SCHEDULE
 from buildflow.spec.units import Duration
-from buildflow.spec.values import Cron, TimeZone, refusal
+from buildflow.spec.values import Cron as CronText
+from buildflow.spec.values import TimeZone, refusal
 
 
 class ScheduleSpec(Spec):
@@ -15,7 +17,7 @@ class ScheduleSpec(Spec):
 
     type: Literal["schedule"]
     every: Duration | None = Field(default=None, ge=1, description="The time between ticks.", examples=["5m"])
-    cron: Cron | None = Field(
+    cron: CronText | None = Field(
         default=None,
         description="Minute, hour, day, month and weekday, as cron writes them.",
         examples=["0 6 * * mon-fri"],
@@ -23,7 +25,8 @@ class ScheduleSpec(Spec):
     time_zone: TimeZone = Field(default="UTC", description="The clock that `cron` means.", examples=["Europe/Berlin"])
     missed: Literal["skip", "last", "all"] = Field(
         default="last",
-        description="What becomes of ticks that came while nothing ran: none of them, the last one, or all.",
+        description="What becomes of ticks that came while nothing ran: none of them, the last one, or all. "
+        "One that is at most 5 s late was not missed.",
     )
     lease: Duration = Field(
         default=30.0, ge=1, description="How long a worker that died keeps its tick before another gets it."
@@ -35,6 +38,8 @@ class ScheduleSpec(Spec):
             raise refusal("BF202", "`every` or `cron` is missing", 'such as `every: 5m` or `cron: "0 6 * * mon-fri"`')
         if self.every is not None and self.cron is not None:
             raise refusal("BF204", "it has both `every` and `cron`", "keep one of them", "cron")
+        if self.cron is not None and not Cron(self.cron).can_happen():
+            raise refusal("BF204", "no month of `cron` has that day", "name another day, or `*`", "cron")
         return self
 
 

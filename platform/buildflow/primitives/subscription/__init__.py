@@ -17,7 +17,7 @@ class GcpOptions(Options):
 
 
 class SubscriptionSpec(Spec):
-    """A subscription of a topic: a consumer group (local), an SQS queue behind SNS (aws), or Pub/Sub's own (gcp)."""
+    """A subscription of a topic: a Redis stream (local), an SQS queue behind SNS (aws), or Pub/Sub's own (gcp)."""
 
     type: Literal["subscription"]
     topic: Annotated[str, Reference("topic")] = Field(description="The topic, by its key.")

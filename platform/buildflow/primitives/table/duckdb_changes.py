@@ -43,7 +43,7 @@ def differences(old: Sequence[Column], new: Sequence[Column], prefix: str = "") 
 
 
 def _difference(old: Column, new: Column, path: str, thing: str) -> Iterator[ColumnChange]:
-    if _converts(old, new):
+    if converts(old, new):
         if old.kind != new.kind:
             yield ColumnChange(f"columns.{path}: {in_words(old)} -> {in_words(new)}")
         yield from _nullability(old, new, path, thing)
@@ -74,7 +74,7 @@ def _nullability(old: Column, new: Column, path: str, thing: str) -> Iterator[Co
         )
 
 
-def _converts(old: Column, new: Column) -> bool:
+def converts(old: Column, new: Column) -> bool:
     """Whether each old value is a new value, if perhaps written differently."""
     same = old.kind == new.kind or (old.kind, new.kind) == ("integer", "float")
     return same and old.repeated == new.repeated
@@ -138,7 +138,7 @@ def split_name(table: str) -> tuple[str, str]:
 def _converted(old: Column | None, new: Column, value: str, depth: int = 0) -> str:
     """An old value as SQL for the new column: its default where there is none that fits."""
     default = literal(new) if new.has_default else "NULL"
-    if old is None or not _converts(old, new):
+    if old is None or not converts(old, new):
         return default
     if new.kind == "record" and old.fields != new.fields:
         value = _each_record(value, new.repeated, depth, lambda v, d: _fields(old, new, v, d))

@@ -1,4 +1,5 @@
-"""Rows of any shape, checked against the columns and encoded as JSON that DuckDB unpacks in one step.
+"""Rows of any shape, checked against the columns and encoded as JSON that a store unpacks in one step: DuckDB, or
+whatever has a `Wire` of its own.
 
 Encoding goes column by column: a column whose values all have the expected Python type costs one pass in C,
 so 1,000 small rows take about 5 ms. What does not fit raises `InvalidRow` in the user's words.
@@ -7,6 +8,7 @@ so 1,000 small rows take about 5 ms. What does not fit raises `InvalidRow` in th
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from difflib import get_close_matches
@@ -33,31 +35,49 @@ _MIN, _MAX = -(2**63), 2**63 - 1
 _dumps = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
-class RowEncoder:
-    """The rows of one table. `encode` gives JSON fragments, commas join them, `select` unpacks them."""
+@dataclass(frozen=True)
+class Wire:
+    """How a store reads what JSON has no type for: as text that it casts to the column's type."""
 
-    def __init__(self, table: str, columns: Sequence[Column]) -> None:
+    plain_bytes: Callable[[bytes], str]
+    listed_bytes: Callable[[bytes], str]
+    json_as_text: bool = True
+    """Whether JSON travels as text too, or as it is."""
+    inner: "Wire | None" = None
+    """For the fields of records, where that is another."""
+    refuses: Callable[[str], str] = lambda _: ""
+    """Why the store cannot hold the text of a fragment, in words; empty when it can."""
+
+
+class RowEncoder:
+    """The rows of one table. `encode` gives JSON fragments, commas join them; a row is a record of `keys`.
+    `select` unpacks them in DuckDB."""
+
+    def __init__(self, table: str, columns: Sequence[Column], wire: Wire | None = None) -> None:
         self._table = table
         self._columns = tuple(columns)
-        self._keys = [f"c{i}" for i in range(len(self._columns))]
+        self._wire = wire or _DUCKDB
+        self.keys = [f"c{i}" for i in range(len(self._columns))]
         names = ", ".join(quote(c.name) for c in self._columns)
-        wire = json.dumps([{k: _wire_type(c) for k, c in zip(self._keys, self._columns, strict=True)}])
-        values = ", ".join(_unpack(f"r.{k}", c) for k, c in zip(self._keys, self._columns, strict=True))
+        types = json.dumps([{k: _wire_type(c) for k, c in zip(self.keys, self._columns, strict=True)}])
+        values = ", ".join(_unpack(f"r.{k}", c) for k, c in zip(self.keys, self._columns, strict=True))
         self.columns_sql = names
-        self.select = f"SELECT {values} FROM (SELECT unnest(from_json(?, {text(wire)})) AS r)"
+        self.select = f"SELECT {values} FROM (SELECT unnest(from_json(?, {text(types)})) AS r)"
         """Takes one parameter: `[fragment,fragment,...]`."""
 
     def encode(self, groups: Sequence[Sequence[Any]]) -> list[str]:
         """The rows of each group as a fragment, "" for no rows. Raises `InvalidRow` for all that is wrong."""
         problems: Problems = {}
         rows = [row for group in groups for row in group]
-        columns = _encode_records(self._columns, rows, "", problems)
+        columns = _encode_records(self._columns, rows, "", self._wire, problems)
         if problems:
             raise self._invalid(problems)
-        records = iter([dict(zip(self._keys, values, strict=True)) for values in zip(*columns, strict=True)])
+        records = iter([dict(zip(self.keys, values, strict=True)) for values in zip(*columns, strict=True)])
         fragments = [_dumps([next(records) for _ in group])[1:-1] for group in groups]
         for fragment in fragments:
             self._check_unicode(fragment)
+            if refusal := self._wire.refuses(fragment):
+                raise self._invalid({refusal: None})
         return fragments
 
     def _check_unicode(self, fragment: str) -> None:
@@ -92,7 +112,9 @@ def _unpack(value: str, column: Column) -> str:
     return f"CAST({value} AS {duckdb_type(column)})"
 
 
-def _encode_records(columns: Sequence[Column], rows: Sequence[Any], prefix: str, problems: Problems) -> list[list[Any]]:
+def _encode_records(
+    columns: Sequence[Column], rows: Sequence[Any], prefix: str, wire: Wire, problems: Problems
+) -> list[list[Any]]:
     """One list of encoded values a column, for rows (or nested records) of any mix of shapes."""
     readers: dict[type, Callable[[Any], Sequence[Any]]] = {}
     table = []
@@ -104,7 +126,7 @@ def _encode_records(columns: Sequence[Column], rows: Sequence[Any], prefix: str,
         return [[] for _ in columns]
     values = [list(column) for column in zip(*table, strict=True)]
     return [
-        _encode_column(column, vs, prefix + column.name, problems, top=not prefix)
+        _encode_column(column, vs, prefix + column.name, wire, problems)
         for column, vs in zip(columns, values, strict=True)
     ]
 
@@ -148,18 +170,18 @@ def _unknown(name: Any, prefix: str, names: Sequence[str]) -> str:
     return f'no {kind} is called "{prefix}{name}"{guess} The {kind}s are {", ".join(names)}'
 
 
-def _encode_column(column: Column, values: list[Any], name: str, problems: Problems, *, top: bool) -> list[Any]:
+def _encode_column(column: Column, values: list[Any], name: str, wire: Wire, problems: Problems) -> list[Any]:
     if any(value is _MISSING for value in values):
         problems[f'column "{name}" is required, this row does not have it'] = None
         values = [None if value is _MISSING else value for value in values]
     elif not column.nullable and any(value is None for value in values):
         problems[f'column "{name}" is required, this row has nothing in it'] = None
     if column.repeated:
-        return _encode_lists(column, values, name, problems)
-    return _encode_values(column, values, name, problems, base64_bytes=top)
+        return _encode_lists(column, values, name, wire, problems)
+    return _encode_values(column, values, name, wire, problems)
 
 
-def _encode_lists(column: Column, values: list[Any], name: str, problems: Problems) -> list[Any]:
+def _encode_lists(column: Column, values: list[Any], name: str, wire: Wire, problems: Problems) -> list[Any]:
     """All items of all lists are encoded as one column, then dealt out again."""
     lists: list[list[Any] | None] = []
     for value in values:
@@ -172,19 +194,20 @@ def _encode_lists(column: Column, values: list[Any], name: str, problems: Proble
     items = [item for items in lists if items is not None for item in items]
     if any(item is None for item in items):
         problems[f'column "{name}" holds {in_words(column)}, this row has nothing at a place of its list'] = None
-    encoded = iter(_encode_values(column, items, name, problems))
+    encoded = iter(_encode_values(column, items, name, wire, problems, listed=True))
     return [None if items is None else [next(encoded) for _ in items] for items in lists]
 
 
 def _encode_values(
-    column: Column, values: list[Any], name: str, problems: Problems, *, base64_bytes: bool = False
+    column: Column, values: list[Any], name: str, wire: Wire, problems: Problems, *, listed: bool = False
 ) -> list[Any]:
     if column.kind == "json":
-        return [None if v is None else _json(v, name, problems) for v in values]
+        texts = [None if v is None else _json(v, name, problems) for v in values]
+        return texts if wire.json_as_text else [None if v is None else json.loads(v) for v in texts]
     if column.kind == "record":
         present = [v for v in values if v is not None]
         names = [f.name for f in column.fields]
-        columns = _encode_records(column.fields, present, f"{name}.", problems)
+        columns = _encode_records(column.fields, present, f"{name}.", wire.inner or wire, problems)
         records = iter([dict(zip(names, vs, strict=True)) for vs in zip(*columns, strict=True)])
         return [None if v is None else next(records) for v in values]
     native = _NATIVE[column.kind]
@@ -192,8 +215,9 @@ def _encode_values(
         values = [v if v is None or type(v) is native else _coerce(column, v, name, problems) for v in values]
     if column.kind == "integer":
         return _in_range(values, name, problems)
-    if column.kind == "bytes" and base64_bytes:
-        return [None if v is None else base64.b64encode(v).decode() for v in values]
+    if column.kind == "bytes":
+        write_bytes = wire.listed_bytes if listed else wire.plain_bytes
+        return [None if v is None else write_bytes(v) for v in values]
     if column.kind == "time" and any(v is not None and v.tzinfo is not None for v in values):
         problems[f'column "{name}" holds times of day without a time zone, this row has one with it'] = None
     write = _WRITE.get(column.kind)
@@ -297,9 +321,14 @@ def _escaped(value: bytes) -> str:
     return "\\x" + value.hex(" ").replace(" ", "\\x") if value else ""
 
 
+def base64_text(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+_DUCKDB = Wire(base64_text, _escaped, inner=Wire(_escaped, _escaped))
+
 _WRITE: dict[str, Callable[[Any], Any]] = {
     "float": _float,
-    "bytes": _escaped,
     "timestamp": utc_text,
     "date": date.isoformat,
     "time": time.isoformat,

@@ -23,7 +23,7 @@ class GcpOptions(Options):
 
 
 class TopicSpec(Spec):
-    """A topic: every subscription of it gets every message. A Redis stream (local), SNS (aws) or Pub/Sub (gcp)."""
+    """A topic: every subscription of it gets every message. Redis (local), SNS (aws) or Pub/Sub (gcp)."""
 
     type: Literal["topic"]
     message: Annotated[str | None, MessageReference()] = Field(
@@ -40,7 +40,7 @@ class TopicSpec(Spec):
 
 PRIMITIVE = Primitive(
     type="topic",
-    summary="Messages that every subscription gets: a Redis stream, SNS or Pub/Sub.",
+    summary="Messages that every subscription gets: Redis, SNS or Pub/Sub.",
     spec=TopicSpec,
     roles=frozenset({Role.SINK}),
     handle="buildflow.types.Topic",

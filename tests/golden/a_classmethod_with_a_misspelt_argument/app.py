@@ -1,0 +1,6 @@
+class Builder:
+    @classmethod
+    def build(cls, size: int = 1) -> "Builder": ...
+
+
+def index(model: Builder) -> str: ...

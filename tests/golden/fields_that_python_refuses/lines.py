@@ -1,0 +1,10 @@
+import dataclasses
+
+
+@dataclasses.dataclass
+class Order:
+    id: int
+    lines: list[str] = []
+
+
+def index() -> str: ...

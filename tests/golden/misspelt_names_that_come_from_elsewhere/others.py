@@ -1,0 +1,7 @@
+from deep import *
+
+__all__ = ["deeper", "process"]
+
+
+def process() -> str: ...
+def hidden() -> str: ...
