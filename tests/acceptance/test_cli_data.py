@@ -212,22 +212,22 @@ def test_dead_letters_from_listing_to_replay(app: Running) -> None:
     folder = app.folder
     before = len(rows(folder, "sales"))
     ids = run(folder, "send", "orders", '{"id": 7, "at": "nowhere"}', "{no json").stdout.split()
-    letters = wait_for(lambda: len(found := data(folder, "dlq", "ls", "--json")) == 2 and found)
+    letters = wait_for(lambda: len(found := data(folder, "dlq", "ls", "--all", "--json")) == 2 and found)
     by_id = {letter["id"]: letter for letter in letters}
     assert by_id[ids[0]]["error"] == "LookupError: no such shop"
     assert by_id[ids[0]]["attempts"] == 2
     assert by_id[ids[1]]["error"].startswith("Undecodable")
     assert by_id[ids[1]]["attempts"] == 1, "what cannot be decoded is given up at once"
     assert by_id[ids[1]]["payload"] == "{no json"
-    assert data(folder, "dlq", "ls", "save", "--json") == letters
-    assert data(folder, "dlq", "ls", "other", "--json") == []
+    assert data(folder, "dlq", "ls", "save", "--all", "--json") == letters
+    assert data(folder, "dlq", "ls", "other", "--all", "--json") == []
     listed = run(folder, "dlq", "ls").stdout
     assert "LookupError: no such shop" in listed
 
     shown = run(folder, "dlq", "show", "save", ids[0][:10]).stdout
     assert "LookupError" in shown
     assert 'raise LookupError("no such shop")' in shown
-    assert data(folder, "dlq", "show", "save", ids[0], "--json") == by_id[ids[0]]
+    assert data(folder, "dlq", "show", "save", ids[0], "--json") == {**by_id[ids[0]], "replays": []}
     assert "is the beginning of 2 ids" in run(folder, "dlq", "show", "save", "", expect=1).stderr
     seen = next(c for c in status(folder)["consumers"] if c["consumer"] == "save")
     assert seen["dead_letters"] == 2
@@ -238,8 +238,8 @@ def test_dead_letters_from_listing_to_replay(app: Running) -> None:
     replayed = run(folder, "dlq", "replay", "save", ids[0][:10])
     assert "sent 1 again to orders" in replayed.stderr
     wait_for(lambda: len(rows(folder, "sales")) == before + 1, words="the replayed one has its row")
-    assert [x["id"] for x in data(folder, "dlq", "ls", "--json")] == [ids[1]]
+    assert [x["id"] for x in data(folder, "dlq", "ls", "--all", "--json")] == [ids[1]]
 
     assert data(folder, "dlq", "replay", "save", "--json") == [{"id": ids[1]}]
-    again = wait_for(lambda: data(folder, "dlq", "ls", "--json"), words="it dies again")
+    again = wait_for(lambda: data(folder, "dlq", "ls", "--all", "--json"), words="it dies again")
     assert [(x["id"], x["headers"]["buildflow-replays"]) for x in again] == [(ids[1], "1")]

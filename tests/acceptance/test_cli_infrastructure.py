@@ -126,10 +126,33 @@ def test_confirmation_can_be_disabled_in_the_file(tmp_path: Path) -> None:
     assert "Confirmation disabled." in run(tmp_path, "destroy").stderr
 
 
+def test_a_plan_says_what_each_binding_promises(folder: Path) -> None:
+    consumers = """
+consumers:
+  sell: {source: orders, handler: app:sell, sink: sales}
+  store: {source: arrivals, handler: app:store, sink: [{to: sales}, {to: pictures}]}
+  look: {source: queue, handler: app:look}
+"""
+    text = (folder / "buildflow.yaml").read_text().replace("  sales:", "  queue: {type: queue}\n  sales:")
+    (folder / "buildflow.yaml").write_text(text + consumers)
+    with (folder / "app.py").open("a") as file:
+        file.write("\ndef sell(order: dict) -> Sale: ...\ndef store(event) -> Sale: ...\ndef look(job: dict): ...\n")
+    assert run(folder, "plan").stdout.endswith(
+        "\nBindings:\n├── sell: orders -> app:sell -> sales, effectively once\n"
+        "├── store: arrivals -> app:store -> sales, pictures, at least once\n"
+        "└── look: queue -> app:look, at least once\n"
+    )
+    promised = {b["consumer"]: b["guarantee"] for b in json.loads(run(folder, "plan", "--json").stdout)["bindings"]}
+    assert promised == {"sell": "effectively once", "store": "at least once", "look": "at least once"}
+    tree = run(folder, "graph").stdout
+    assert "sell  -> app:sell  (effectively once)" in tree
+
+
 def test_as_data(folder: Path) -> None:
     created = {"action": "create", "key": "orders", "type": "RedisQueue", "id": "redis://shop-local-orders",
                "fields": [], "data_loss": None}  # fmt: skip
     planned = json.loads(run(folder, "plan", "--json").stdout)
+    assert planned.pop("bindings") == []
     assert (planned["project"], planned["stack"], len(planned["changes"])) == ("shop", "local", 5)
     assert created in planned["changes"]
     asked = run(folder, "apply", "--json", expect=4)

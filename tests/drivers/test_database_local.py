@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import math
 import multiprocessing
 import os
@@ -31,6 +32,8 @@ from buildflow.primitives.database.local import DRIVER
 from buildflow.primitives.database.postgresql_pool import Pool
 from buildflow.providers.local import LocalSession
 from buildflow.types import Database
+from tests.harness import platform, project, running
+from tests.harness import wait_for as until
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -733,3 +736,54 @@ def test_speed(declare, session):
         spent.sort()
         print(f"commits of {size}: {spent[5] * 1000:.1f} ms, {size / spent[5]:,.0f} rows/s")
     assert size / spent[5] > 3000
+
+
+# `platform run`
+
+SHOP = """
+project: shop
+primitives:
+  incoming: {type: queue}
+  orders: {type: database, table: orders, columns: {id: integer, customer: string}, upsert: [id]}
+dependencies:
+  alchemy: {type: sql_session, database: orders}
+routes:
+  GET /count: app:count
+consumers:
+  store: {source: incoming, handler: app:store, sink: orders, batch: {size: 10}}
+"""
+
+APP = """
+from sqlalchemy import text
+
+def store(batch: list[dict]) -> list[dict]:
+    return batch
+
+def count(alchemy) -> dict:
+    return {"n": alchemy.scalar(text("SELECT count(*) FROM orders"))}
+"""
+
+
+def server_id(file: Path) -> str:
+    """The process that a server's file names, "" while there is none."""
+    with contextlib.suppress(FileNotFoundError, IndexError):
+        return file.read_text().split()[0]
+    return ""
+
+
+@pytest.mark.slow
+def test_run_keeps_the_server_up_and_takes_it_along_when_it_ends(tmp_path):
+    project(tmp_path, SHOP, app=APP)
+    data = tmp_path / ".buildflow/local/services/postgres/data/postmaster.pid"
+    with running(tmp_path, "--apply") as app:
+        app.ready()
+        for first in (0, 50):
+            lines = "\n".join(json.dumps({"id": id, "customer": "c"}) for id in range(first, first + 50))
+            assert platform(tmp_path, "send", "incoming", input=lines).returncode == 0
+            until(lambda count=first + 50: app.get_json("/count") == {"n": count})
+            if not first:
+                server = server_of(tmp_path)
+                server.kill()
+                until(lambda dead=server.pid: server_id(data) not in ("", str(dead)))
+        app.stop()
+    assert not data.exists(), "it has ended in order"

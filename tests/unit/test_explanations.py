@@ -12,11 +12,6 @@ from buildflow.explanations import explanation, files
 
 FOLDER = Path(explanations.__file__).parent
 
-WITH_ANOTHER = {
-    "BF226": {"BF225"},  # all keys that name fields are among those that do not run yet
-}
-"""Codes whose examples cannot do without another one, in the right one too; a line goes as soon as it can."""
-
 
 def compiled(folder: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Compilation:
     for name, text in files.items():
@@ -30,14 +25,14 @@ def test_the_wrong_example_has_this_mistake_and_no_other(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = compiled(tmp_path, files(explanation(code).wrong), monkeypatch).diagnostics
-    assert {d.code for d in found} == {code} | WITH_ANOTHER.get(code, set()), found
+    assert {d.code for d in found} == {code}, found
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_the_right_example_has_none(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = files(explanation(code).right)
     found = compiled(tmp_path, right, monkeypatch).diagnostics
-    assert {d.code for d in found} == WITH_ANOTHER.get(code, set()), found
+    assert not found, found
     assert right != files(explanation(code).wrong)
 
 

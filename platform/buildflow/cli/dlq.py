@@ -77,7 +77,7 @@ def ls(
             if as_json:
                 put_json([form.group_json(group) for group in groups])
             else:
-                _show_table([form.group_row(group) for group in groups], "no dead letters", "ids", "error")
+                _show_table([form.group_row(group) for group in groups], "no dead letters", "error")
 
 
 @app.command("show")

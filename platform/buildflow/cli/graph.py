@@ -3,20 +3,20 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated
 
 import typer
 
 from buildflow.cli.graph_drawing import Drawing, Edge, Node, Place
 from buildflow.cli.graph_texts import dot, mermaid, tree
+from buildflow.cli.guarantees import guarantee, sinks_of
 from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct, refuse_two_formats
 from buildflow.cli.terminal import put, say
 from buildflow.compiler import DEFAULT_FILE
-from buildflow.ir.runtime import ConsumerPlan, Injection, RuntimePlan
+from buildflow.ir.runtime import Injection, RuntimePlan
 from buildflow.primitives.base import Role
-from buildflow.primitives.registry import all_primitives, driver
+from buildflow.primitives.registry import all_primitives
 
 
 class Format(StrEnum):
@@ -88,7 +88,7 @@ def _edges(plan: RuntimePlan) -> Iterator[Edge]:
         place = Place("consumer", consumer.key)
         yield Edge(_primitive(consumer.source), place, "source")
         yield from _injected(consumer.handler.inject, place)
-        for sink in _sinks(consumer):
+        for sink in sinks_of(consumer):
             yield Edge(place, _primitive(sink), "sink")
         if consumer.dead_letter:
             yield Edge(place, _primitive(consumer.dead_letter), "dead letters")
@@ -103,10 +103,6 @@ def _injected(injections: Iterable[Injection], owner: Place) -> Iterator[Edge]:
         yield Edge(Place(injection.kind, injection.key), owner, "injected")
 
 
-def _sinks(consumer: ConsumerPlan) -> list[str]:
-    return list(dict.fromkeys([*([consumer.sink] if consumer.sink else []), *(sink.to for sink in consumer.sinks)]))
-
-
 def nodes(plan: RuntimePlan) -> Iterator[Node]:
     """What the edges are between, and what stands alone."""
     for resource in plan.resources:
@@ -119,25 +115,8 @@ def nodes(plan: RuntimePlan) -> Iterator[Node]:
     for mount in plan.mounts:
         yield Node(mount.path, "mount", "files", mount.folder)
     for consumer in plan.consumers:
-        guarantee = _weakest(_guarantee(plan, sink) for sink in _sinks(consumer))
-        yield Node(consumer.key, "consumer", consumer.pool, consumer.handler.function, guarantee)
-
-
-def _guarantee(plan: RuntimePlan, sink: str) -> str:
-    resource = plan.resource(sink)
-    return _sink_guarantee(resource.type, resource.provider)
-
-
-@cache
-def _sink_guarantee(type: str, provider: str) -> str:
-    """What a sink's class promises, in words. The class is what the driver says it makes: none is made here."""
-    made = get_type_hints(driver(type, provider).sink).get("return")
-    return str(getattr(made, "guarantee", ""))
-
-
-def _weakest(guarantees: Iterator[str]) -> str:
-    found = set(guarantees)
-    return "at least once" if "at least once" in found else "".join(found) if len(found) == 1 else ""
+        promised = guarantee(consumer, plan)
+        yield Node(consumer.key, "consumer", consumer.pool, consumer.handler.function, promised)
 
 
 def _json(drawing: Drawing) -> str:

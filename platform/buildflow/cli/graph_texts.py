@@ -36,7 +36,9 @@ def branches(items: Sequence[T], indent: str) -> Iterator[tuple[T, str, str]]:
 def _line(node: Node) -> str:
     if node.kind == "primitive":
         return f"{node.key}  {node.type}  {node.id}"
-    return f"{node.key}  {node.id}  ({node.type})" if node.kind == "dependency" else f"{node.key}  -> {node.id}"
+    if node.kind == "dependency":
+        return f"{node.key}  {node.id}  ({node.type})"
+    return f"{node.key}  -> {node.id}" + (f"  ({node.guarantee})" if node.guarantee else "")
 
 
 def _sentences(drawing: Drawing) -> dict[Place, list[str]]:

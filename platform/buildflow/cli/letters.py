@@ -17,6 +17,8 @@ MOST_GROUPS = 1000
 """Groups that are told apart by their text; what comes after them counts by the class of its error, so that a
 million errors of which no two are alike need no more memory."""
 EXAMPLES = 3
+BRIEF = 200
+"""Characters of an error in a list."""
 
 
 @dataclass
@@ -69,15 +71,21 @@ def group_json(group: Group) -> dict[str, Any]:
 
 
 def group_row(group: Group) -> dict[str, Any]:
+    """Narrow enough for 80 columns: what belongs to an error stands below it."""
+    error = group.error if len(group.error) <= BRIEF else f"{group.error[: BRIEF - 1]}…"
     more = "" if len(group.ids) == group.count else " …"
     return {
         "consumer": group.consumer,
         "count": f"{group.count:,}",
-        "first seen": moment(group.first_seen),
-        "last seen": moment(group.last_seen),
-        "ids": " ".join(short(id) for id in group.ids) + more,
-        "error": group.error,
+        "error": "\n".join([error, _span(group), " ".join(short(id) for id in group.ids) + more]),
     }
+
+
+def _span(group: Group) -> str:
+    first, last = moment(group.first_seen), moment(group.last_seen)
+    if first == last:
+        return first
+    return f"{first} to {last[11:] if first[:10] == last[:10] else last}"
 
 
 def chosen(store: DeadLetters, ids: Sequence[str], error: str | None) -> Iterator[DeadLetter]:

@@ -34,6 +34,7 @@ COMMANDS = {
     "watcher": ("run:watcher", RUN_TIME),
     "status": ("status:status", RUN_TIME),
     "send": ("send:send", DATA),
+    "invoke": ("invoke:invoke", DATA),
     "query": ("query:query", DATA),
     "dlq": ("dlq:app", DATA),
 }

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from buildflow.cli.guarantees import bindings, sinks_of
 from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct, folder_of
 from buildflow.cli.terminal import EXIT_CHANGES, put, put_json, say, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
 from buildflow.ir.changes import ChangeSet, ResourceChange
+from buildflow.ir.runtime import RuntimePlan
 
 HEADINGS = {"create": "create", "update": "update", "replace": "replace", "delete": "destroy"}
 
@@ -25,11 +27,14 @@ def plan(
     result = correct(Choice(file, stack, values), as_json=as_json)
     changes = changes_of(result)
     if as_json:
-        put_json(changes_json(changes))
-    elif changes:
-        put("\n".join(tree(changes)))
+        put_json({**changes_json(changes), "bindings": bindings_json(result.plan)})
     else:
-        say(f"{styled('✓', 'green')} nothing to do: stack {result.stack} is as declared")
+        if changes:
+            put("\n".join(tree(changes)))
+        else:
+            say(f"{styled('✓', 'green')} nothing to do: stack {result.stack} is as declared")
+        if lines := binding_lines(result.plan):
+            put("\n".join(["", *lines] if changes else lines))
     if exit_code and changes:
         sys.exit(EXIT_CHANGES)
 
@@ -53,6 +58,22 @@ def changes_json(changes: ChangeSet) -> dict[str, Any]:
             for c in changes.changes
         ],
     }  # fmt: skip
+
+
+def bindings_json(plan: RuntimePlan) -> list[dict[str, Any]]:
+    return [
+        {"consumer": c.key, "source": c.source, "handler": c.handler.function, "sinks": sinks_of(c), "guarantee": words}
+        for c, words in bindings(plan)
+    ]
+
+
+def binding_lines(plan: RuntimePlan) -> list[str]:
+    """What each consumer does with what it takes, and what is promised of it."""
+    found = [
+        f"{c.key}: {' -> '.join([c.source, c.handler.function, ', '.join(sinks_of(c))]).removesuffix(' -> ')}, {words}"
+        for c, words in bindings(plan)
+    ]
+    return ["Bindings:", *(f"{'└' if line is found[-1] else '├'}── {line}" for line in found)] if found else []
 
 
 def tree(changes: ChangeSet) -> list[str]:

@@ -19,6 +19,7 @@ from buildflow.compiler.overlays import (
     with_removals,
     without_overlays,
 )
+from buildflow.compiler.references import BY_KEY
 from buildflow.compiler.resolve import resolve
 from buildflow.compiler.secret_stores import check_stores
 from buildflow.compiler.secrets import check_secrets
@@ -155,6 +156,8 @@ def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str |
     found = [
         d for d in found if d.code not in ("BF109", "BF124") or d.severity is Severity.ERROR or d.span not in wrong
     ]
+    outputs = [d for d in found if d.hint.startswith(BY_KEY)]
+    found = [d for d in found if d in outputs or not any(_covers(output.span, d.span) for output in outputs)]
     if errors_in(found):
         found = [d for d in found if d.code != "BF219"]  # what seems unused may be used where the mistake is
     found = _together(in_file_order(_first_only(found)))
@@ -186,7 +189,7 @@ def _whole(
     plan, graph, unlowered = lower(declaration, graph, sources, root)
     secrets = check_secrets(declaration)
     unread = _unread(whole, [*found, *(d for d in secrets if d.code != "BF124")])
-    follows = [d for d in (*invalid, *unresolved, *unlowered) if d.span not in unread]
+    follows = [d for d in (*invalid, *unresolved, *unlowered) if d.span not in unread or d.hint.startswith(BY_KEY)]
     follows += [d for d in secrets if d.code == "BF125" or d.span not in unread]
     of_a_test = stack in given.extra_stacks
     if declaration.knows("stacks", stack, "secrets"):

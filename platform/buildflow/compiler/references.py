@@ -1,5 +1,6 @@
 """Names in the file that mean something else in it: found, fitting, or reported with what was probably meant."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,7 +50,10 @@ def refer(target: str, path: tuple[Any, ...], state: Resolution, fitting: Iterab
         return False
     if target in declaration.primitives:
         return True
-    if target in declaration.dependencies:
+    if output := re.fullmatch(r"\$\{primitives\.(\w+)[^{}]*\}", target):
+        message = f"`{path[-1]}` names a primitive by its key, this is an output"
+        state.report("BF211", message, *path, hint=f"{BY_KEY}`{path[-1]}: {output[1]}`")
+    elif target in declaration.dependencies:
         state.report("BF211", f'"{target}" is a dependency; `{path[-1]}` has to name a primitive', *path, hint=_DECLARE)
     elif ("primitives", target) not in declaration.broken:
         broken = [k for s, k in declaration.broken if s == "primitives"]
@@ -58,6 +62,9 @@ def refer(target: str, path: tuple[Any, ...], state: Resolution, fitting: Iterab
         state.misnamed(message, target, known, _DECLARE, *path)
     return False
 
+
+BY_KEY = "write the key: "
+"""How the hint begins of what is all that there is to say of an output in the place of a key."""
 
 _DECLARE = "declare it below `primitives:`"
 
@@ -95,6 +102,11 @@ def check_auth(name: str | None, path: tuple[Any, ...], state: Resolution) -> No
             message = f'"{name}" is built once a process, so it refuses no request'
             place = (Related("it is declared here", declaration.key_span("dependencies", name)),)
             state.report("BF320", message, *path, hint=f"give {name} `scope: request`", related=place)
+        elif not getattr(declaration.dependencies[name], "required", True):
+            message = f'"{name}" is not required, so it lets every request in'
+            place = (Related("it is declared here", declaration.key_span("dependencies", name, "required")),)
+            hint = f"take `required: false` out of {name}, or name a dependency whose factory refuses by raising"
+            state.report("BF211", message, *path, hint=hint, related=place)
         return
     if name == NO_AUTH:
         if path[0] != "routes":
@@ -106,4 +118,9 @@ def check_auth(name: str | None, path: tuple[Any, ...], state: Resolution) -> No
         state.report("BF211", f'"{name}" is a {actual}; `auth` has to name a dependency', *path, hint=hint)
     else:
         message = f'there is no dependency "{name}"'
+        if name.lower() in ("none", "null", "no", "off"):
+            of_route = path[0] == "routes"
+            hint = "write `auth: none` to switch the service's off" if of_route else "leave `auth` out"
+            state.report("BF210", message, *path, hint=hint)
+            return
         state.misnamed(message, name, declaration.dependencies, "declare it below `dependencies:`", *path)

@@ -55,10 +55,10 @@ def _references(key: str, spec: Spec, state: Resolution) -> dict[str, str]:
         target = getattr(spec, name)
         if wanted is None or target is None:
             continue
-        if refer(target, ("primitives", key, name), state):
+        choices = [k for k, (p, _) in state.declaration.primitives.items() if p.type == wanted.type and k != key]
+        if refer(target, ("primitives", key, name), state, choices):
             actual = state.declaration.primitives[target][0].type
             if actual != wanted.type:
-                choices = [k for k, (p, _) in state.declaration.primitives.items() if p.type == wanted.type]
                 message = f'"{target}" is a {actual}; `{name}` has to name a {wanted.type}'
                 hint = did_you_mean("", choices) or f"declare a {wanted.type} below `primitives:`"
                 state.report("BF211", message, "primitives", key, name, hint=hint)
@@ -172,8 +172,8 @@ def _dependencies(state: Resolution) -> None:
         for name in dependency.references if isinstance(dependency, BuiltIn) else ():
             target = getattr(dependency, name)
             path = ("dependencies", key, name)
-            if refer(target, path, state) and (actual := state.declaration.primitives[target][0].type) != name:
-                choices = [k for k, (p, _) in state.declaration.primitives.items() if p.type == name]
+            choices = [k for k, (p, _) in state.declaration.primitives.items() if p.type == name]
+            if refer(target, path, state, choices) and (actual := state.declaration.primitives[target][0].type) != name:
                 message = f'"{target}" is a {actual}; `{name}` has to name a {name}'
                 hint = did_you_mean("", choices) or f"declare a {name} below `primitives:`"
                 state.report("BF211", message, *path, hint=hint)
@@ -186,18 +186,21 @@ def _services(state: Resolution) -> None:
 
 def _consumers(state: Resolution) -> None:
     _shared_sources(state)
+    primitives = state.declaration.primitives
     for key, consumer in state.declaration.consumers.items():
         check_role(consumer.source, Role.SOURCE, ("consumers", key, "source"), state)
-        for target, place in _sink_places(key, consumer):
-            check_role(target, Role.SINK, place, state)
-            _feeds_itself(target, place, key, consumer.source, state)
-        if consumer.dead_letter is not None and refer(consumer.dead_letter, ("consumers", key, "dead_letter"), state):
+        is_source = consumer.source in state.fitting[Role.SOURCE]
+        for target, at_sink in _sink_places(key, consumer):
+            check_role(target, Role.SINK, at_sink, state)
+            if is_source:
+                _feeds_itself(target, at_sink, key, consumer.source, state)
+        place, tables = ("consumers", key, "dead_letter"), [k for k, (p, _) in primitives.items() if p.type == "table"]
+        if consumer.dead_letter is not None and refer(consumer.dead_letter, place, state, tables):
             actual = state.declaration.primitives[consumer.dead_letter][0].type
             if actual != "table":
                 message = f'"{consumer.dead_letter}" is a {actual}; dead letters go to a table'
-                tables = [k for k, (p, _) in state.declaration.primitives.items() if p.type == "table"]
                 hint = did_you_mean("", tables) or "declare one with `columns: buildflow.types:DeadLetter`"
-                state.report("BF211", message, "consumers", key, "dead_letter", hint=hint)
+                state.report("BF211", message, *place, hint=hint)
 
 
 def _sink_places(key: str, consumer: Consumer) -> Iterator[tuple[str, tuple[Any, ...]]]:

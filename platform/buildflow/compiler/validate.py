@@ -225,9 +225,24 @@ def _type_of(key: str, pair: document.Pair, found: list[Diagnostic], lost: bool)
         return None
     if node.value not in known:
         message = f'there is no primitive type "{plain(node)}"'
+        if ours := _OTHER_NAMES.get(node.value.lower()):
+            found.append(Diagnostic("BF205", message, node.span, f"write `type: {ours}`: {known[ours].summary}"))
+            return None
         found.append(misspelt("BF205", message, node.span, node.value, known, f"one of: {', '.join(known)}"))
         return None
     return known[str(node.value)]
+
+
+_OTHER_NAMES = {
+    **dict.fromkeys(("blob", "gcs", "object_storage", "s3", "storage"), "bucket"),
+    **dict.fromkeys(("cloud_sql", "cloudsql", "pg", "postgres", "postgresql", "rds", "sql"), "database"),
+    **dict.fromkeys(("csv", "json", "jsonl", "parquet"), "file"),
+    **dict.fromkeys(("amqp", "celery", "rabbitmq", "redis", "redis_stream", "sqs"), "queue"),
+    **dict.fromkeys(("cron", "eventbridge", "timer"), "schedule"),
+    **dict.fromkeys(("bigquery", "duckdb"), "table"),
+    **dict.fromkeys(("kafka", "pubsub", "redpanda", "sns"), "topic"),
+}
+"""What others call a primitive type, or what it is made of, and what it is here."""
 
 
 def _names(root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]], unread: set[Path]) -> None:
@@ -257,8 +272,15 @@ def _names(root: Mapping, found: list[Diagnostic], broken: set[tuple[str, str]],
         if problem := malformed_route(key, str(pair.key.value)):
             message = f'"{pair.key.value}" is no route: {problem[0]}'
             if "${" not in key:  # that is a mistake of its own
-                found.append(Diagnostic("BF206", message, pair.key.span, problem[1]))
+                found.append(Diagnostic("BF206", message, pair.key.span, _each_method(key) or problem[1]))
             unread.add(("routes", key, "path"))
+
+
+def _each_method(key: str) -> str:
+    """The hint for a route that is to answer every method."""
+    method, _, path = key.partition(" ")
+    every = method.upper() in ("*", "ALL", "ANY") and path.startswith("/")
+    return f"write a route for each method: `GET {path}`, `POST {path}`, ..." if every else ""
 
 
 _BEARS = {"consumers": "for a consumer", "services": "for a service", "variables": "for a variable"}

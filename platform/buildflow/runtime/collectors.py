@@ -130,7 +130,7 @@ class Collector:
     async def store(self, returned: Any, request: Request) -> Any:
         """The answer, once the rows are durable."""
         rows = list(flatten(returned))
-        entry = Entry(_id(request), rows)
+        entry = Entry(self._id(request), rows)
         many = not (len(rows) == 1 and rows[0] is returned)
         if rows:
             try:
@@ -146,6 +146,14 @@ class Collector:
         ids = list(self._message_ids(self.writer, entry)) if rows else []
         return {"ids": ids} if many else {"id": ids[0]}
 
+    def _id(self, request: Request) -> str:
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            return "" if self._committer.transactional else uuid.uuid4().hex
+        if not 0 < len(key) <= LONGEST_KEY:
+            raise HTTPException(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} characters")
+        return key
+
 
 def _endpoint(call: Callable[..., Awaitable[Any]], signature: inspect.Signature, name: str, doc: str | None) -> Any:
     endpoint: Any = call
@@ -160,15 +168,6 @@ _BARE = inspect.Parameter(BARE_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotati
 
 def _is_request(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Request)
-
-
-def _id(request: Request) -> str:
-    key = request.headers.get("idempotency-key")
-    if key is None:
-        return uuid.uuid4().hex
-    if not 0 < len(key) <= LONGEST_KEY:
-        raise HTTPException(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} characters")
-    return key
 
 
 def _refusals(exc: InvalidRow, many: bool) -> Iterator[dict[str, Any]]:

@@ -18,8 +18,7 @@ MOST_ROWS, MOST_BYTES = 10_000, 64_000_000
 LINGER = 0.5
 """How long a commit waits for more, at most: times what the last one took."""
 TRANSACTIONAL = "effectively once"
-"""The guarantee of a sink that writes nothing when it refuses a row: rows are checked one by one, which takes ten
-times as long as all together, only after it has refused some."""
+"""The guarantee of a sink that writes all or nothing, and takes entries without an id, which leave no mark."""
 IDLE = 1.0
 """Seconds for which the thread waits for more before it ends."""
 
@@ -52,7 +51,7 @@ class Committer:
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
-        self._refuses_all = getattr(sink, "guarantee", "") == TRANSACTIONAL
+        self.transactional = getattr(sink, "guarantee", "") == TRANSACTIONAL
         self._rows = self._bytes = 0
         self._waiting: list[_Waiting] = []
         self._thread: threading.Thread | None = None
@@ -125,8 +124,43 @@ class Committer:
         for one in group:
             by_writer.setdefault(one.writer, []).append(one)
         for writer, mine in by_writer.items():
-            if not self._refuses_all or not self._commit(writer, mine):
-                self._commit_each(writer, self._checked(mine))
+            if self.transactional:
+                self._store_checking_late(writer, mine)
+            else:
+                self._store_each(writer, self._checked(mine))
+
+    def _store_checking_late(self, writer: str, group: Sequence[_Waiting]) -> None:
+        """Rows are checked when the sink has refused all: one by one that takes ten times as long as together."""
+        failure = self._commit(writer, group)
+        if failure is None:
+            return
+        good = [] if isinstance(failure, ServiceUnavailable) else self._checked(group)
+        if isinstance(failure, InvalidRow) or 0 < len(good) < len(group):
+            self._store_each(writer, good)
+        else:  # nobody's in particular; tried again, it might be written twice
+            _blame(group, failure)
+
+    def _store_each(self, writer: str, group: Sequence[_Waiting]) -> None:
+        """All at once; when that fails, each alone, so that only the culprit fails. Where the sink cannot be reached
+        nobody is tried again: each would wait as long."""
+        failure = self._commit(writer, group) if group else None
+        if failure is None:
+            return
+        if len(group) == 1 or isinstance(failure, ServiceUnavailable):
+            _blame(group, failure)
+            return
+        for index, one in enumerate(group):
+            one.failure = self._commit(writer, [one])
+            if isinstance(one.failure, ServiceUnavailable):
+                _blame(group[index:], one.failure)
+                return
+
+    def _commit(self, writer: str, group: Sequence[_Waiting]) -> Exception | None:
+        try:
+            self.sink.commit(writer, [one.entry for one in group])
+        except Exception as exc:
+            return exc
+        return None
 
     def _checked(self, group: Sequence[_Waiting]) -> list[_Waiting]:
         """Those that the sink has nothing against."""
@@ -146,31 +180,10 @@ class Committer:
                 return exc
         return RowsRefused(refused) if refused else None
 
-    def _commit(self, writer: str, group: Sequence[_Waiting]) -> bool:
-        """All at once; whether it is decided. Where the sink cannot be reached nobody is tried again: each would wait
-        as long."""
-        try:
-            self.sink.commit(writer, [one.entry for one in group])
-        except Exception as exc:
-            for one in group:
-                one.failure = exc
-            return isinstance(exc, ServiceUnavailable)
-        return True
 
-    def _commit_each(self, writer: str, group: Sequence[_Waiting]) -> None:
-        """All at once; when that fails, each alone, so that only the culprit fails."""
-        if not group or self._commit(writer, group) or len(group) == 1:
-            return
-        for index, one in enumerate(group):
-            one.failure = None
-            if self._commit(writer, [one]) and (unreachable := _failure(one)):
-                for other in group[index:]:
-                    other.failure = unreachable
-                return
-
-
-def _failure(one: _Waiting) -> BaseException | None:
-    return one.failure
+def _blame(group: Iterable[_Waiting], failure: BaseException) -> None:
+    for one in group:
+        one.failure = failure
 
 
 def _tell(group: Iterable[_Waiting]) -> None:

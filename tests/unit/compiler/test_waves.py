@@ -1,9 +1,13 @@
 """Mistakes of different stages in one entry are told in one run, each once; none is told that only follows."""
 
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from buildflow.cli.main import app
 from buildflow.compiler import Compilation, compile_file
 from buildflow.compiler.cure import cured
 
@@ -257,3 +261,40 @@ consumers: {work: {source: nightly, handler: app:index}}
     result = compiled(tmp_path, text)
     assert ("primitives", "nightly") in result.declaration.broken
     assert "BF210" not in [d.code for d in result.diagnostics]
+
+
+AWS = """
+default_stack: local
+stacks: {local: {provider: local}, aws: {provider: aws}, test: {provider: aws}}
+primitives:
+  a: {type: schedule, every: 5m}
+  b: {type: schedule, every: 5m}
+"""
+
+
+def test_what_a_provider_lacks_is_one_mistake_for_all_stacks_and_primitives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["buildflow.compiler.resolve"], "providers_of", lambda _: ["local"])
+    compiled(tmp_path, AWS)
+    result = compile_file(tmp_path / "buildflow.yaml", environment={}, all_stacks=True)
+    (lacking,) = [d for d in result.diagnostics if d.code == "BF217"]
+    assert lacking.span.line == 6
+    assert [r.span.line for r in lacking.related] == [7]
+
+
+@pytest.mark.parametrize("view", ["--resolved", "--canonical"])
+def test_a_configuration_is_printed_though_its_provider_lacks_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    monkeypatch.setattr(sys.modules["buildflow.compiler.resolve"], "providers_of", lambda _: ["local"])
+    compiled(tmp_path, AWS)
+    monkeypatch.chdir(tmp_path)
+    printed = CliRunner().invoke(app, ["config", "--stack", "aws", view])
+    assert printed.exit_code == 0
+    assert yaml.safe_load(printed.stdout)["primitives"].keys() == {"a", "b"}
+    assert "BF217" in printed.stderr
+    (tmp_path / "buildflow.yaml").write_text(f"project: shop{AWS}  c: {{type: schedule}}\n")
+    refused = CliRunner().invoke(app, ["config", "--stack", "aws", view])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "BF202" in refused.stderr

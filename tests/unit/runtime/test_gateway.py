@@ -180,7 +180,7 @@ def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> 
         connection.close()
 
 
-def detail(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str]:
+def detail(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, Any]:
     return answer[0], json.loads(answer[2])["detail"]
 
 
@@ -506,7 +506,8 @@ def test_a_collector_answers_when_its_rows_are_stored(shop: Shop, is_async: bool
             ("POST /sales", {"name": "first"}),
             ("POST /sales", {"name": "second"}),
         ]
-        assert detail(post("bad")) == (422, "bad is no name")
+        refused = {"type": "invalid_row", "loc": ["body", 0], "msg": "bad is no name"}
+        assert detail(post("bad")) == (422, [refused])
         assert len(shop.connections.store.rows) == 2
 
 
