@@ -29,7 +29,8 @@ def check_taken(parameter: Parameter, message: Shape, source: str) -> list[Unfit
 def check_given(returns: Shape, message: Shape, sink: str) -> list[Unfit]:
     """What a handler returns against the type of its sink's messages."""
     found: list[Unfit] = []
-    for shape in each_row(returns):
+    for row in each_row(returns):
+        shape = (row.item or Shape(kind="unknown")) if row.name == "buildflow.types.Message" else row
         if is_response(shape):
             found.append(
                 Unfit("BF215", f'it returns {shape.text}, "{sink}" carries {message.text}', "return the message")

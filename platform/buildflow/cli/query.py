@@ -24,6 +24,7 @@ from buildflow.cli.terminal import put_json, say, table
 from buildflow.compiler import DEFAULT_FILE
 from buildflow.diagnostics import did_you_mean
 from buildflow.errors import UnknownName
+from buildflow.ir.graph import Resource
 from buildflow.primitives.registry import all_primitives
 
 
@@ -34,7 +35,7 @@ class Format(StrEnum):
 
 
 def query(
-    name: Annotated[str, typer.Argument(metavar="TABLE", help="The table, by its key.")],
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="The table, or the database, by its key.")],
     sql: Annotated[str | None, typer.Option("--sql", help="A SELECT instead of all rows.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="Rows at most.")] = None,
     file: FileOption = Path(DEFAULT_FILE),
@@ -49,13 +50,17 @@ def query(
     refuse_two_formats(as_json, format)
     choice = Choice(file, stack, values)
     result = correct(choice, as_json=as_json)
-    tables = [r.key for r in result.plan.resources if all_primitives()[r.type].handle == "buildflow.types.Table"]
+    handles = {r.key: all_primitives()[r.type].handle for r in result.plan.resources}
+    tables = [key for key, handle in handles.items() if handle in _READ]
     if name not in tables:
         raise UnknownName(f'there is no table "{name}"', hint=did_you_mean(name, tables))
     need_applied(result, choice, name)
     with connected(result) as connections:
         handle = connections.handle(name)
-        rows = handle.query(sql) if sql else handle.rows(limit=limit)
+        if handles[name] == "buildflow.types.Database":
+            rows = handle.read(sql or _all_rows(result.plan.resource(name)))
+        else:
+            rows = handle.query(sql) if sql else handle.rows(limit=limit)
     rows = rows[:limit] if limit is not None else rows
     if as_json or format is Format.json:
         put_json([{k: _json(v) for k, v in row.items()} for row in rows])
@@ -65,6 +70,16 @@ def query(
         if rows:
             table(rows)
         say(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+
+
+_READ = ("buildflow.types.Table", "buildflow.types.Database")
+
+
+def _all_rows(database: Resource) -> str:
+    """The statement for what a database has as a sink. Raises `BadParameter` for one that is none."""
+    if not (table := database.spec.get("table")):
+        raise typer.BadParameter(f'"{database.key}" is a database without `table:`', param_hint="--sql")
+    return f'SELECT * FROM "{table}"'
 
 
 def _json(value: Any) -> Any:

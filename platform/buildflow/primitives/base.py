@@ -213,7 +213,8 @@ class Sink(Protocol):
         rows and element ids commit together and an entry whose (writer, id) was committed before is skipped.
 
         `fresh` is for rows that cannot be told apart by entry: such a sink raises `SeenBefore` instead of skipping
-        one, also when an id repeats among `entries`; one that is not transactional ignores it."""
+        one, also when an id repeats among `entries`; one that is not transactional ignores it. Without entries it
+        makes itself ready, before the first ones come."""
         ...
 
     def close(self) -> None: ...

@@ -26,6 +26,11 @@ class Sinks:
     def __bool__(self) -> bool:
         return self.only is not None or bool(self.choices)
 
+    def prepare(self) -> None:
+        """Make the sinks, and let those that keep things for a while see to what a process left that died."""
+        for key in [self.only] if self.only is not None else {key for key, _ in self.choices}:
+            self.connections.sink(key).commit(self.writer, ())
+
     def check(self, row: Any) -> None:
         """Raise `InvalidRow`, in words, when `row` cannot be stored where it belongs; writes nothing."""
         for key in self._places(row):

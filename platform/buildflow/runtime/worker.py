@@ -70,6 +70,8 @@ class _Child:
         for key in self.pool.consumers:
             if key not in self.runners:
                 self.runners[key] = ConsumerRunner(self.plan.consumer(key), self.plan, self.connections, self.container)
+        for runner in self.runners.values():
+            runner.sinks.prepare()
         Watchdog([runner.call for runner in self.runners.values()]).start()
 
     def run(self, consumer: str, elements: Sequence[Element], bury: str) -> str:

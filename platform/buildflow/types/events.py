@@ -52,13 +52,14 @@ class Tick:
 
 @dataclass(frozen=True)
 class Message(Generic[T]):
-    """An element with its envelope: annotate a parameter `Message[T]` to get it.
+    """An element with its envelope: annotate a parameter `Message[T]` to get it. What a consumer returns as one goes
+    to a queue or a topic with its `attributes`, by which subscriptions filter.
 
     `attempt` is 1 the first time; `time` is when it was sent (UTC).
     """
 
     data: T
-    id: str
+    id: str = ""
     attempt: int = 1
     time: datetime | None = None
     attributes: dict[str, str] = field(default_factory=dict)

@@ -28,5 +28,15 @@ class PostgreSQLDatabase:
         with self._pool.connection() as connection, connection.transaction():
             return max(connection.execute(sql.encode(), parameters or None).rowcount, 0)
 
+    def read(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of one statement that only reads: any other is refused by the server."""
+        from psycopg.rows import dict_row
+
+        with self._pool.connection() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION READ ONLY")
+            with connection.cursor(row_factory=dict_row) as cursor:
+                cursor.execute(sql.encode(), prepare=True)  # which takes one statement: no COMMIT slips in
+                return cursor.fetchall() if cursor.description else []
+
     def close(self) -> None:
         self._pool.close()

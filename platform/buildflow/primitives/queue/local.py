@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from buildflow.errors import ResourceFailed
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Action, Change, Entry
 from buildflow.primitives.messages import Encoder, encode, encoder
-from buildflow.primitives.redis_stream import RedisStream
+from buildflow.primitives.redis_stream import Outgoing, RedisStream, check_key
 from buildflow.providers.base import LocalSession, physical_name
+from buildflow.types import Message
 
 
 class LocalQueueDriver:
@@ -25,11 +26,7 @@ class LocalQueueDriver:
         return f"redis://{resource.name}"
 
     def check_name(self, name: str) -> str:
-        if not name:
-            return "a queue's name needs at least one character"
-        if any(char.isspace() or not char.isprintable() for char in name):
-            return "a queue's name has neither blanks nor control characters"
-        return ""
+        return check_key("queue", name)
 
     def create(self, resource: Resource, session: LocalSession) -> dict[str, Any]:
         _stream(resource, session).ensure()
@@ -73,24 +70,34 @@ class LocalQueueDriver:
 DRIVER = LocalQueueDriver()
 
 
+class Sender(Protocol):
+    """What messages are sent through: a stream, or a topic."""
+
+    def send(self, body: bytes, headers: Mapping[str, str], id: str | None = None) -> str: ...
+
+    def send_many(self, elements: Iterable[Outgoing], *, together: bool = False) -> list[str]: ...
+
+    def close(self) -> None: ...
+
+
 class QueueSink:
-    """Sends each row as a message of its own."""
+    """Sends each row as a message of its own; a `Message` with its attributes."""
 
     guarantee = "at least once"
 
-    def __init__(self, stream: RedisStream, encoder: Encoder = encode) -> None:
+    def __init__(self, stream: Sender, encoder: Encoder = encode) -> None:
         self._stream = stream
         self._encode = encoder
 
     def check(self, row: Any) -> None:
-        self._encode(row)
+        self._encode(_data(row))
 
     def commit(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
         """All rows arrive together or not at all. A repeated commit sends again, under the same ids, by which
         whoever takes the messages can tell."""
         self._stream.send_many(
             [
-                (encode(row), {}, _message_id(writer, entry.id, index))
+                (encode(_data(row)), _attributes(row), _message_id(writer, entry.id, index))
                 for entry in entries
                 for index, row in enumerate(entry.rows)
             ],
@@ -104,7 +111,7 @@ class QueueSink:
 class LocalQueue:
     """What a handler gets: `buildflow.types.Queue`."""
 
-    def __init__(self, name: str, stream: RedisStream, encoder: Encoder = encode) -> None:
+    def __init__(self, name: str, stream: Sender, encoder: Encoder = encode) -> None:
         self.name = name
         self._stream = stream
         self._encode = encoder
@@ -114,6 +121,14 @@ class LocalQueue:
 
     def send_many(self, bodies: Iterable[Any]) -> list[str]:
         return self._stream.send_many([(self._encode(body), {}, None) for body in bodies])
+
+
+def _data(row: Any) -> Any:
+    return row.data if isinstance(row, Message) else row
+
+
+def _attributes(row: Any) -> Mapping[str, str]:
+    return row.attributes if isinstance(row, Message) else {}
 
 
 def _message_id(writer: str, element: str, index: int) -> str:

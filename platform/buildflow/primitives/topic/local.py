@@ -52,12 +52,12 @@ class LocalTopicDriver:
         _topic(resource, session).delete()
 
     def sink(self, resource: Resource, session: LocalSession) -> QueueSink:
-        """Sends each row as a message of its own, without attributes."""
-        return QueueSink(_topic(resource, session), encoder(resource, session.graph))  # type: ignore[arg-type]
+        """Sends each row as a message of its own; a `Message` with its attributes."""
+        return QueueSink(_topic(resource, session), encoder(resource, session.graph))
 
     def handle(self, resource: Resource, session: LocalSession) -> LocalQueue:
         """What a handler gets: `buildflow.types.Topic`."""
-        return LocalQueue(resource.name, _topic(resource, session), encoder(resource, session.graph))  # type: ignore[arg-type]
+        return LocalQueue(resource.name, _topic(resource, session), encoder(resource, session.graph))
 
 
 DRIVER = LocalTopicDriver()

@@ -1,0 +1,150 @@
+"""Collectors under load: whatever is killed, each answer of 2xx is a row, exactly one."""
+
+import contextlib
+import http.client
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.harness import Running, project, rows, running, status, wait_for
+
+pytestmark = pytest.mark.slow
+
+YAML = """
+project: shop
+primitives:
+  sales: {type: table, columns: "app:Sale"}
+  jobs: {type: queue, message: "app:Sale"}
+  done: {type: table, columns: "app:Sale"}
+routes:
+  POST /sales: {handler: "app:take", sink: sales}
+  POST /batches: {handler: "app:take_many", sink: sales}
+  POST /jobs: {handler: "app:take", sink: jobs}
+consumers:
+  work: {source: jobs, handler: "app:work", sink: done}
+"""
+
+APP = """
+from dataclasses import dataclass
+
+@dataclass
+class Sale:
+    id: int
+    name: str = ""
+
+async def take(sale: Sale) -> Sale:
+    return sale
+
+def take_many(sales: list[Sale]) -> list[Sale]:
+    return sales
+
+def work(sale: Sale) -> Sale:
+    return sale
+"""
+
+CLIENTS = 8
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return project(tmp_path, YAML, app=APP)
+
+
+def post(app: Running, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+    place = urlsplit(app.url)
+    with contextlib.closing(http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)) as connection:
+        sent = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        connection.request("POST", path, body if isinstance(body, str) else json.dumps(body), sent)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+class Load:
+    """Clients that send one sale after the other; what was answered with 2xx, and what is not known."""
+
+    def __init__(self, app: Running, path: str) -> None:
+        self.app, self.path = app, path
+        self.accepted: list[int] = []
+        self.unknown: list[int] = []
+        self.stop = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(CLIENTS)]
+
+    def _send(self, client: int) -> None:
+        for number in range(client, 1_000_000, CLIENTS):
+            if self.stop.is_set():
+                return
+            try:
+                code, _ = post(self.app, self.path, {"id": number, "name": "x" * 50})
+            except (OSError, http.client.HTTPException):
+                self.unknown.append(number)
+                self.stop.wait(0.05)  # the gateway comes back
+                continue
+            if code < 300:
+                self.accepted.append(number)
+            else:
+                assert code == 503, "nothing else goes wrong"
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def expect(load: Load, found: list[int]) -> None:
+    assert len(found) == len(set(found)), "no row is written twice"
+    assert set(load.accepted) <= set(found), "an answer of 2xx is a row"
+    assert set(found) <= {*load.accepted, *load.unknown}
+
+
+@pytest.mark.parametrize(("path", "table"), [("/sales", "sales"), ("/jobs", "done")])
+def test_a_killed_gateway_has_stored_what_it_answered(folder: Path, path: str, table: str) -> None:
+    with running(folder) as app:
+        app.ready()
+        with Load(app, path) as load:
+            for kills in range(1, 4):
+                wait_for(lambda kills=kills: len(load.accepted) > 150 * kills, words="requests are answered")
+                app.kill("gateway")
+        if path == "/jobs":
+            wait_for(lambda: not any(c["backlog"] or c["in_flight"] for c in status(folder)["consumers"]))
+        expect(load, [row["id"] for row in rows(folder, table)])
+        assert load.unknown, "it was killed while it had something to do"
+
+
+def test_a_run_that_ends_under_load_has_stored_what_it_answered(folder: Path) -> None:
+    with running(folder) as app:
+        app.ready()
+        with Load(app, "/sales") as load:
+            wait_for(lambda: len(load.accepted) > 200)
+            assert app.stop(signal.SIGTERM) < 10
+            load.stop.set()
+        assert app._all() == []
+    expect(load, [row["id"] for row in rows(folder, "sales")])
+
+
+def test_a_request_repeated_under_its_key_writes_once(folder: Path) -> None:
+    with running(folder) as app:
+        app.ready()
+        sales = [{"id": 1}, {"id": 2}]
+        for _ in range(3):
+            assert post(app, "/batches", sales, Idempotency_Key="monday") == (200, {"success": True})
+        app.kill("gateway")
+        wait_for(lambda: answers(app))
+        assert post(app, "/batches", sales, Idempotency_Key="monday")[0] == 200
+        assert post(app, "/batches", '{"id": 3}\n{"id": 4}', Content_Type="application/x-ndjson")[0] == 200
+        assert sorted(row["id"] for row in rows(folder, "sales")) == [1, 2, 3, 4]
+
+
+def answers(app: Running) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return bool(post(app, "/batches", [])[0] == 200)
+    return False
