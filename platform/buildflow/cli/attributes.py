@@ -12,7 +12,7 @@ AttributeOption = Annotated[
 ]  # fmt: skip
 
 
-def attributes(pairs: list[str] | None) -> dict[str, str]:
+def as_mapping(pairs: list[str] | None) -> dict[str, str]:
     """The options' values as a mapping."""
     found = {}
     for pair in pairs or []:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from buildflow.cli.attributes import AttributeOption, attributes
+from buildflow.cli.attributes import AttributeOption, as_mapping
 from buildflow.cli.project import (
     Choice,
     FileOption,
@@ -60,7 +60,7 @@ def invoke(
 
     `platform invoke "GET /orders/7?full=true"`, `platform invoke "POST /orders" --from order.json -a authorization=x`.
     """  # fmt: skip
-    headers = attributes(given)
+    headers = as_mapping(given)
     body = _event(event, source)
     choice = Choice(file, stack, values)
     result = correct(choice, as_json=as_json)

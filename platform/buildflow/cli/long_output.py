@@ -10,14 +10,16 @@ from typing import Any
 
 
 def put_list(values: Iterable[Any]) -> None:
-    """A JSON list to stdout, as `put_json` would print it."""
+    """A JSON list to stdout, as `put_json` would print it; whole also where its values end with a failure."""
     before = "[\n"
-    for value in values:
-        text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
-        sys.stdout.write(before + "  " + text.replace("\n", "\n  "))
-        before = ",\n"
-    sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
-    sys.stdout.flush()
+    try:
+        for value in values:
+            text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
+            sys.stdout.write(before + "  " + text.replace("\n", "\n  "))
+            before = ",\n"
+    finally:
+        sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
+        sys.stdout.flush()
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ the route's: two clients that choose the same one are taken for one.
 """
 
 import inspect
+import itertools
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -86,7 +87,9 @@ class Collector:
     def __init__(self, route: RoutePlan, committer: Committer) -> None:
         self.writer = f"{route.method} {route.path}"
         self._committer = committer
-        self._message_ids: Callable[[str, Entry], Sequence[str]] | None = getattr(committer.sink, "message_ids", None)
+        self._unique = uuid.uuid4().hex
+        self._numbers = itertools.count()
+        self._message_ids = committer.message_ids
         self.status = route.status or (202 if self._message_ids else 200)
 
     def around(self, endpoint: Any) -> Any:
@@ -147,12 +150,14 @@ class Collector:
         return {"ids": ids} if many else {"id": ids[0]}
 
     def _id(self, request: Request) -> str:
-        key = request.headers.get("idempotency-key")
+        key = next((value for name, value in request.scope["headers"] if name == b"idempotency-key"), None)
         if key is None:
-            return "" if self._committer.transactional else uuid.uuid4().hex
+            return (
+                "" if self._committer.transactional else f"{self._unique}{next(self._numbers):012x}"
+            )  # no system call
         if not 0 < len(key) <= LONGEST_KEY:
             raise HTTPException(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} characters")
-        return key
+        return str(key, "latin-1")
 
 
 def _endpoint(call: Callable[..., Awaitable[Any]], signature: inspect.Signature, name: str, doc: str | None) -> Any:

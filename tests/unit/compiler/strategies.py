@@ -123,6 +123,8 @@ NAMED: dict[str, st.SearchStrategy[Any]] = {
     "service": st.sampled_from(("service_a", "service_b")),
     "auth": st.just("dependency_b"),
     "origins": st.just(["https://example.com"]),
+    "methods": st.just(["GET", "POST"]),
+    "file": st.just("secrets.env"),
     "object": st.just("{date}/{id}.{extension}"),
     "class_": st.just("app:Middleware"),
     "when": st.sampled_from(("app:Row", {"id": 1}, {"note": None})),
@@ -239,6 +241,8 @@ def documents(wrong: int = 12) -> st.SearchStrategy[dict[str, Any]]:
     def whole(draw: st.DrawFn) -> dict[str, Any]:
         primitives = {key: {"type": type_, **PLAIN.get(type_, {})} for type_ in types for key in KEYS[type_]}
         primitives |= {key: draw(bodies[type_]) for type_, key in draw(chosen)}
+        for key in KEYS["file"]:  # two files of one name would be one
+            primitives[key] = {**primitives[key], "path": f"{key}.jsonl"}
         primitives["letters"] = {"type": "table", "columns": "buildflow.types:DeadLetter"}
         consumers = {f"on_{source}": {**draw(consumer), "source": source} for source in draw(sources)}
         drawn = {key: draw(part) for key, part in parts.items()}
