@@ -3,6 +3,8 @@
 A user's mistake is never one of these; it is a `Diagnostic`.
 """
 
+from collections.abc import Sequence
+
 
 class BuildflowError(Exception):
     """Something outside the project failed."""
@@ -61,6 +63,9 @@ class ObjectNotFound(BuildflowError):
 
 class InvalidRow(BuildflowError):
     """The row does not fit the table's columns."""
+
+    fields: Sequence[tuple[tuple[str, ...], str]] = ()
+    """What is wrong, each with the way to its column, as far as it is known."""
 
 
 class BadMessage(InvalidRow):

@@ -127,7 +127,7 @@ COMMANDS = (
     ("graph", "--json"),
     ("status",),
     ("status", "--json"),
-    ("dlq", "ls", "work", "--json"),
+    ("dlq", "ls", "work", "--all", "--json"),
     ("query", "seen"),
 )
 
@@ -194,7 +194,7 @@ def failed_in(folder: Path) -> str:
 
 
 def dead(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(platform(folder, "dlq", "ls", "work", "--json").stdout)
+    found: list[dict[str, Any]] = json.loads(platform(folder, "dlq", "ls", "work", "--all", "--json").stdout)
     return found
 
 

@@ -150,7 +150,7 @@ def test_a_dead_letter_is_shown_and_replayed(folder: Path) -> None:
     with running(folder) as app:
         app.ready()
         drop(app, "patient")
-        letters = wait_for(lambda: json.loads(platform(folder, "dlq", "ls", "--json").stdout), 30)
+        letters = wait_for(lambda: json.loads(platform(folder, "dlq", "ls", "--all", "--json").stdout), 30)
         assert letters[0]["error"] == "ValueError: not yet"
         assert letters[0]["attempts"] == 3
         shown = platform(folder, "dlq", "show", "note", letters[0]["id"][:8])
@@ -159,4 +159,4 @@ def test_a_dead_letter_is_shown_and_replayed(folder: Path) -> None:
         (folder / "cured").touch()
         assert platform(folder, "dlq", "replay", "note").returncode == 0
         expect_rows(folder, ["patient"])
-        assert json.loads(platform(folder, "dlq", "ls", "--json").stdout) == []
+        assert json.loads(platform(folder, "dlq", "ls", "--all", "--json").stdout) == []

@@ -68,6 +68,6 @@ def _dead_letters(connections: Any) -> list[str]:
     from buildflow.runtime.dead_letters import open_dead_letters
 
     own = [c for c in connections.plan.consumers if c.dead_letter is None]
-    found = {c.key: len(open_dead_letters(c, connections).all()) for c in own}
+    found = {c.key: open_dead_letters(c, connections).count() for c in own}
     lines = [f"    {styled('DATA LOSS', 'red', 'bold', to=sys.stdout)}: {n} of {key}" for key, n in found.items() if n]
     return ["Dead letters to destroy:", *lines] if lines else []

@@ -54,7 +54,9 @@ def ls(
     all: Annotated[bool, typer.Option("--all", "-a", help="Each letter, oldest first, not their groups.")] = False,
     replayed: Annotated[bool, typer.Option("--replayed", help="What was replayed: when, by whom, edited.")] = False,
     error: ErrorOption = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="So many of `--all`, at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="Letters (or replays) at most; each is listed.")
+    ] = None,
     file: FileOption = Path(DEFAULT_FILE),
     stack: StackOption = None,
     values: SetOption = None,
@@ -68,7 +70,7 @@ def ls(
 
     with _stores(consumer, file, stack, values, as_json) as (stores, connections):
         if replayed:
-            _list_replayed(stores, connections, as_json)
+            _list_replayed(stores, connections, limit, as_json)
         elif all or error is not None or limit is not None:
             found = (letter for store in stores.values() for letter in form.chosen(store, [], error))
             _list_each(itertools.islice(found, limit), as_json)
@@ -291,12 +293,12 @@ def _list_each(found: Iterable["DeadLetter"], as_json: bool) -> None:
     _show_table([{**row, "id": row["id"][:length]} for row in rows], "no dead letters", "error")
 
 
-def _list_replayed(stores: Iterable[str], connections: "Connections", as_json: bool) -> None:
+def _list_replayed(stores: Iterable[str], connections: "Connections", limit: int | None, as_json: bool) -> None:
     from buildflow.cli import letters as form
     from buildflow.runtime.replays import Replays
 
     found = [(key, replay) for key in stores for replay in Replays(connections.plan.consumer(key), connections).each()]
-    found.sort(key=lambda one: one[1].replayed_at)
+    found = sorted(found, key=lambda one: one[1].replayed_at)[:limit]
     if as_json:
         put_json([{"consumer": key, **replay.__dict__} for key, replay in found])
     else:

@@ -20,6 +20,8 @@ REPLAYS = "buildflow-replays"
 """The header that counts how often an element was replayed."""
 PAGE = 500
 """Letters in memory at once."""
+MANY = 20_000
+"""The same, without what makes them large."""
 
 
 class DeadLetters(Protocol):
@@ -165,7 +167,7 @@ class TableDeadLetters:
         if none_gone:
             rows = self._select("count(*) AS n", "consumer = ?", [self.consumer.key])
             return int(rows[0]["n"]) if rows else 0
-        return sum(1 for _ in self._each("id, headers, dead_at"))  # somebody may have deleted rows that are gone
+        return sum(1 for _ in self._each("id, headers, dead_at", page=MANY))  # who deletes a row says so to nobody
 
     def scan(self) -> Iterator[DeadLetter]:
         return self.each()
@@ -185,7 +187,9 @@ class TableDeadLetters:
             with spoken():
                 self.connections.state().sadd(self.gone, *names[start : start + PAGE])
 
-    def _each(self, columns: str, where: str = "", parameters: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+    def _each(
+        self, columns: str, where: str = "", parameters: Sequence[Any] = (), *, page: int = PAGE
+    ) -> Iterator[dict[str, Any]]:
         """Rows that wait, in pages by the time of their death, which is nearly the order in which they lie."""
         conditions = " AND ".join(["consumer = ?", *([where] if where else [])])
         values = [self.consumer.key, *parameters]
@@ -193,29 +197,27 @@ class TableDeadLetters:
         if newest is None:
             return
         conditions, values = f"{conditions} AND dead_at <= ?", [*values, newest]
-        page = self._select(columns, conditions, values, paged=True)
-        while page:
-            yield from self._waiting(page)
-            last = page[-1]
+        rows = self._select(columns, conditions, values, limit=page)
+        while rows:
+            yield from self._waiting(rows)
+            last = rows[-1]
             after = [last["dead_at"], last["dead_at"], last["id"]]
             beyond = f"{conditions} AND dead_at >= ? AND (dead_at > ? OR id > ?)"
-            page = self._select(columns, beyond, [*values, *after], paged=True) if len(page) == PAGE else []
+            rows = self._select(columns, beyond, [*values, *after], limit=page) if len(rows) == page else []
 
     def _waiting(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         with spoken():
             gone = self.connections.state().smismember(self.gone, [_name(row["id"], row["headers"]) for row in rows])
         return [row for row, is_gone in zip(rows, gone, strict=True) if not is_gone]
 
-    def _select(
-        self, columns: str, where: str, parameters: Sequence[Any], *, paged: bool = False
-    ) -> list[dict[str, Any]]:
+    def _select(self, columns: str, where: str, parameters: Sequence[Any], *, limit: int = 0) -> list[dict[str, Any]]:
         resource = self.connections.plan.resource(self.table)
         if resource.managed and not resource.outputs:
             return []  # it was not applied yet
         handle = self.connections.handle(self.table)
-        sql = f"SELECT {columns} FROM {handle.name} WHERE {where}"
+        ordered = f" ORDER BY dead_at, id LIMIT {limit}" if limit else ""
         rows: list[dict[str, Any]] = handle.query(
-            f"{sql} ORDER BY dead_at, id LIMIT {PAGE}" if paged else sql, parameters
+            f"SELECT {columns} FROM {handle.name} WHERE {where}{ordered}", parameters
         )
         return rows
 

@@ -9,6 +9,7 @@ The source is acknowledged after the sink has committed, never before.
 import asyncio
 import base64
 import contextlib
+import errno
 import json
 import os
 import random
@@ -237,7 +238,7 @@ class ConsumerRunner:
             for injection in self.short:
                 arguments[injection.parameter] = await self.container.value(injection, stack, local)
             rows = await self.call(arguments)
-        if self.sinks:
+        if self.sinks.choices:  # nothing is to reach one of them when another will refuse
             for row in rows:
                 self.sinks.check(row)
         return rows
@@ -246,13 +247,22 @@ class ConsumerRunner:
         # starred here, where the process knows its secrets: the main process, the store and `status` do not
         words = masked("".join(traceback.format_exception(exc)))
         error = masked(f"{type(exc).__name__}: {in_words(exc)}") if str(exc) else type(exc).__name__
-        if isinstance(exc, ServiceUnavailable):
+        if isinstance(exc, ServiceUnavailable) or _disk_is_full(exc):
             return _Failure(error, words, dead=False, delay=backoff(AWAITING, element.attempt), counted=False)
         last = element.attempt >= self.plan.retry.attempts
         hopeless = isinstance(exc, (Undecodable, *self.retry_never)) or (
             bool(self.retry_only) and not isinstance(exc, self.retry_only)
         )
         return _Failure(error, words, last or hopeless, backoff(self.plan.retry, element.attempt))
+
+
+def _disk_is_full(exc: BaseException | None) -> bool:
+    """Whether this, or what it came of, says that there is no room on a disk."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
 
 
 def in_one_line(text: str, limit: int = 500) -> str:

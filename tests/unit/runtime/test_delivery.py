@@ -70,6 +70,9 @@ class FakeSink:
             raise SeenBefore
         if problem := self.refuse(entries):
             raise problem
+        for entry in entries:
+            for row in entry.rows:
+                self.check(row)
         self.commits.append(list(entries))
 
     def close(self) -> None: ...

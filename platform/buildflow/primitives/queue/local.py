@@ -97,12 +97,16 @@ class QueueSink:
         whoever takes the messages can tell."""
         self._stream.send_many(
             [
-                (encode(_data(row)), _attributes(row), _message_id(writer, entry.id, index))
+                (self._encode(_data(row)), _attributes(row), id)
                 for entry in entries
-                for index, row in enumerate(entry.rows)
+                for row, id in zip(entry.rows, self.message_ids(writer, entry), strict=True)
             ],
             together=True,
         )
+
+    def message_ids(self, writer: str, entry: Entry) -> list[str]:
+        """The ids under which an entry's rows are sent."""
+        return [_message_id(writer, entry.id, index) for index in range(len(entry.rows))]
 
     def close(self) -> None:
         self._stream.close()

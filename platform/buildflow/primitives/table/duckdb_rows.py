@@ -25,8 +25,8 @@ from buildflow.ir.columns import Column
 from buildflow.primitives.base import row_values
 from buildflow.primitives.table.duckdb_columns import duckdb_type, in_words, quote, text, utc_text
 
-Problems = dict[str, None]
-"""Sentences, each once, in the order of discovery."""
+Problems = dict[str, str]
+"""Sentences, each once, in the order of discovery, and the columns that they are about ("" for none)."""
 
 _SHOWN = 5
 _MISSING: Any = object()
@@ -77,7 +77,7 @@ class RowEncoder:
         for fragment in fragments:
             self._check_unicode(fragment)
             if refusal := self._wire.refuses(fragment):
-                raise self._invalid({refusal: None})
+                raise self._invalid({refusal: ""})
         return fragments
 
     def _check_unicode(self, fragment: str) -> None:
@@ -86,12 +86,14 @@ class RowEncoder:
             fragment.isascii() or fragment.encode()
         except UnicodeEncodeError as exc:
             broken = ascii(exc.object[exc.start : exc.end])
-            raise self._invalid({f"text holds {broken}, which is no Unicode character": None}) from exc
+            raise self._invalid({f"text holds {broken}, which is no Unicode character": ""}) from exc
 
     def _invalid(self, problems: Problems) -> InvalidRow:
         shown = list(problems)[:_SHOWN]
         rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        return InvalidRow(f'table "{self._table}": {"; ".join(shown)}{rest}')
+        invalid = InvalidRow(f'table "{self._table}": {"; ".join(shown)}{rest}')
+        invalid.fields = [(tuple(name.split(".")) if name else (), words) for words, name in problems.items()]
+        return invalid
 
 
 # What travels: JSON's own types, and text for all others, which DuckDB casts to the column's type.
@@ -143,13 +145,13 @@ def _reader(columns: Sequence[Column], prefix: str, problems: Problems) -> Calla
             values = row_values(row, columns)
         except TypeError:
             where = f'column "{prefix[:-1]}" holds records' if prefix else "a row is a mapping or a record"
-            problems[f"{where}, this is {describe(row)}"] = None
+            problems[f"{where}, this is {describe(row)}"] = prefix[:-1]
             return no_row
         if values.keys() == known:
             return pick(values)
         for name in values:
             if name not in known:
-                problems[_unknown(name, prefix, names)] = None
+                problems[_unknown(name, prefix, names)] = f"{prefix}{name}"
         return [_value_or_default(values, column) for column in columns]
 
     return read
@@ -172,10 +174,10 @@ def _unknown(name: Any, prefix: str, names: Sequence[str]) -> str:
 
 def _encode_column(column: Column, values: list[Any], name: str, wire: Wire, problems: Problems) -> list[Any]:
     if any(value is _MISSING for value in values):
-        problems[f'column "{name}" is required, this row does not have it'] = None
+        problems[f'column "{name}" is required, this row does not have it'] = name
         values = [None if value is _MISSING else value for value in values]
     elif not column.nullable and any(value is None for value in values):
-        problems[f'column "{name}" is required, this row has nothing in it'] = None
+        problems[f'column "{name}" is required, this row has nothing in it'] = name
     if column.repeated:
         return _encode_lists(column, values, name, wire, problems)
     return _encode_values(column, values, name, wire, problems)
@@ -187,13 +189,13 @@ def _encode_lists(column: Column, values: list[Any], name: str, wire: Wire, prob
     for value in values:
         if value is None or isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             if value is not None:
-                problems[_mismatch(column, name, value)] = None
+                problems[_mismatch(column, name, value)] = name
             lists.append(None)
         else:
             lists.append(list(value))
     items = [item for items in lists if items is not None for item in items]
     if any(item is None for item in items):
-        problems[f'column "{name}" holds {in_words(column)}, this row has nothing at a place of its list'] = None
+        problems[f'column "{name}" holds {in_words(column)}, this row has nothing at a place of its list'] = name
     encoded = iter(_encode_values(column, items, name, wire, problems, listed=True))
     return [None if items is None else [next(encoded) for _ in items] for items in lists]
 
@@ -219,7 +221,7 @@ def _encode_values(
         write_bytes = wire.listed_bytes if listed else wire.plain_bytes
         return [None if v is None else write_bytes(v) for v in values]
     if column.kind == "time" and any(v is not None and v.tzinfo is not None for v in values):
-        problems[f'column "{name}" holds times of day without a time zone, this row has one with it'] = None
+        problems[f'column "{name}" holds times of day without a time zone, this row has one with it'] = name
     write = _WRITE.get(column.kind)
     return values if write is None else [None if v is None else write(v) for v in values]
 
@@ -227,7 +229,7 @@ def _encode_values(
 def _in_range(values: list[Any], name: str, problems: Problems) -> list[Any]:
     present = [v for v in values if v is not None]
     if present and (min(present) < _MIN or max(present) > _MAX):
-        problems[f'column "{name}" holds integers of 64 bits, this row has a larger one'] = None
+        problems[f'column "{name}" holds integers of 64 bits, this row has a larger one'] = name
     return values
 
 
@@ -238,7 +240,7 @@ def _json(value: Any, name: str, problems: Problems) -> str | None:
         return json.dumps(to_jsonable_python(value), allow_nan=False, ensure_ascii=False)
     except (PydanticSerializationError, ValueError, RecursionError) as exc:
         reason = str(exc).split("\n", 1)[0]
-        problems[f'column "{name}" holds JSON, this row has what is none ({reason})'] = None
+        problems[f'column "{name}" holds JSON, this row has what is none ({reason})'] = name
         return None
 
 
@@ -255,7 +257,7 @@ def _coerce(column: Column, value: Any, name: str, problems: Problems) -> Any:
     try:
         return _COERCE[column.kind](value)
     except (TypeError, ValueError, OverflowError):
-        problems[_mismatch(column, name, value)] = None
+        problems[_mismatch(column, name, value)] = name
         return None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed
+from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed, ServiceUnavailable
 from buildflow.ir.columns import Column
 from buildflow.primitives.base import Entry, SeenBefore
 from buildflow.primitives.table.duckdb_columns import quote, readable, text
@@ -245,5 +245,7 @@ def _in_words(location: Location) -> Iterator[None]:
         ) from exc
     except (duckdb.ConstraintException, duckdb.ConversionException) as exc:
         raise InvalidRow(f'table "{location.name}": {exc}') from exc
+    except duckdb.IOException as exc:
+        raise ServiceUnavailable(f"{location.path} cannot be written: {exc}") from exc
     except duckdb.Error as exc:
         raise BuildflowError(f"writing to {location.path} failed: {exc}") from exc
