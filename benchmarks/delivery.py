@@ -4,12 +4,14 @@ Everybody finds the messages in the same Redis, with two processes to work them 
 """
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +32,7 @@ YAML = """
 project: bench
 primitives:
   jobs: {type: queue}
-  rows: {type: table, columns: app:Row}
+  SINK
 consumers:
   work:
     source: jobs
@@ -54,45 +56,70 @@ def one(job: dict) -> None:
     return None
 """
 
-FORMS = {
-    "queue -> handler -> DuckDB, batches": ("batch", "batch: {size: 1000}\n    sink: rows"),
-    "a handler an element, no sink": ("one", "batch: {size: 1000}"),
-    "a handler an element, batch of 1": ("one", "batch: {size: 1}"),
-}
+TABLE = "rows: {type: table, columns: app:Row}"
+DATABASE = "rows: {type: database, table: rows, columns: app:Row}"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to work messages off, and how many times Celery's rate is promised of it."""
+
+    name: str
+    handler: str
+    options: str
+    target: float
+    sink: str = TABLE
+    messages: int = MESSAGES
+
+
+BATCHES = Form("queue -> handler -> DuckDB, batches", "batch", "batch: {size: 1000}\n    sink: rows", 15)
+FORMS = [
+    BATCHES,
+    Form("queue -> handler -> PostgreSQL, batches", "batch", "batch: {size: 1000}\n    sink: rows", 10, DATABASE),
+    Form("a handler an element, no sink", "one", "batch: {size: 1000}", 15),
+    Form("a handler an element, batch of 1", "one", "batch: {size: 1}", 1, messages=SINGLES),
+]
 
 
 def measure() -> list[Figure]:
-    found: dict[str, list[float]] = {}
+    runs: dict[str, Callable[[], float]] = {
+        "celery": _celery,
+        "faststream": _faststream,
+        **{form.name: functools.partial(_own, form) for form in FORMS},
+    }
+    found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
-        for name, run in RUNS.items():
-            found.setdefault(name, []).append(run())
+        for name, run in runs.items():
+            found[name].append(run())
     rates = {name: median(values) for name, values in found.items()}
-    celery = rates["celery"]
-    batches, single, alone = (rates[name] for name in FORMS)
-    shown = {name: f"{rate:,.0f}/s" for name, rate in rates.items()}
-    peer = f"Celery by hand {shown['celery']}"
+    peer = f"Celery by hand {rates['celery']:,.0f}/s"
     return [
-        Figure(f"{name} / Celery by hand", round(rate / celery, 1), "x", target, "more", f"{shown[name]}; {peer}")
-        for (name, target), rate in zip(
-            dict(zip(FORMS, (15, 15, 1), strict=True)).items(), (batches, single, alone), strict=True
-        )
-    ] + [
+        *(
+            Figure(
+                f"{form.name} / Celery by hand",
+                round(rates[form.name] / rates["celery"], 1),
+                "x",
+                form.target,
+                "more",
+                f"{rates[form.name]:,.0f}/s; {peer}",
+            )
+            for form in FORMS
+        ),
         Figure(
             "queue -> DuckDB / FastStream's batches with DuckDB by hand",
-            round(batches / rates["faststream"], 2),
+            round(rates[BATCHES.name] / rates["faststream"], 2),
             "x",
             0.4,
             "more",
-            f"{shown['queue -> handler -> DuckDB, batches']}; FastStream {shown['faststream']}",
+            f"{rates[BATCHES.name]:,.0f}/s; FastStream {rates['faststream']:,.0f}/s",
         ),
         *_latency(),
     ]
 
 
-def _own(form: str) -> float:
-    handler, options = FORMS[form]
-    count = SINGLES if "batch of 1" in form else MESSAGES
-    with _stack(handler, options) as (folder, redis):
+def _own(form: Form) -> float:
+    count = form.messages
+    with _stack(form.handler, form.options, form.sink) as (folder, redis):
         stream = RedisStream(redis, "bench-local-jobs")
         stream.send_many((b'{"id": %d, "name": "name %d"}' % (i, i), {}, None) for i in range(count))
         with _process([*PLATFORM, "worker"], folder):
@@ -176,9 +203,10 @@ def _rate(left: Callable[[], int], count: int, timeout: float = 120) -> float:
 
 
 @contextlib.contextmanager
-def _stack(handler: str, options: str) -> Iterator[tuple[Path, Any]]:
+def _stack(handler: str, options: str, sink: str = TABLE) -> Iterator[tuple[Path, Any]]:
     with tempfile.TemporaryDirectory(prefix="bf-") as name:
-        folder = project(Path(name), YAML.replace("HANDLER", handler).replace("OPTIONS", options), app=APP)
+        text = YAML.replace("HANDLER", handler).replace("OPTIONS", options).replace("SINK", sink)
+        folder = project(Path(name), text, app=APP)
         applied = platform(folder, "apply", "--yes")
         assert applied.returncode == 0, applied.stderr
         service = attach(folder / ".buildflow/local")
@@ -209,10 +237,3 @@ def _process(command: list[str], folder: Path, **more: str) -> Iterator[None]:
                     process.kill()
             started.kill()
             started.wait()
-
-
-RUNS: dict[str, Callable[[], float]] = {
-    "celery": _celery,
-    **{form: (lambda form=form: _own(form)) for form in FORMS},  # type: ignore[misc]
-    "faststream": _faststream,
-}

@@ -114,6 +114,13 @@ def test_a_file_that_is_a_folder_or_no_text_is_a_mistake_in_words(tmp_path: Path
         assert "Traceback" not in result.stderr
 
 
+def test_a_file_that_is_a_link_to_itself_is_a_mistake_in_words(tmp_path: Path) -> None:
+    (tmp_path / "buildflow.yaml").symlink_to("buildflow.yaml")
+    refused = platform(tmp_path, "check")
+    assert refused.returncode == 1
+    assert "error[BF105]: buildflow.yaml cannot be read: too many levels of symbolic links" in refused.stderr
+
+
 def test_another_stack_and_another_folder_are_chosen_by_option(folder: Path, tmp_path: Path) -> None:
     file = str(folder / "buildflow.yaml")
     assert data(tmp_path, "config", "--json", "--file", file, "--stack", "big")["consumers"]["save"]["replicas"] == 4
@@ -197,7 +204,7 @@ def test_graph_as_a_tree(folder: Path) -> None:
     ]  # fmt: skip
     assert lines[-4:] == [
         "└── consumers",
-        "    └── save  -> app:save",
+        "    └── save  -> app:save  (effectively once)",
         "        ├── takes from orders",
         "        └── writes to sales",
     ]

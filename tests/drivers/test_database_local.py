@@ -706,36 +706,18 @@ def test_a_server_that_is_killed_loses_nothing_and_doubles_nothing(orders, root,
 
 def test_a_commit_whose_server_dies_says_so_and_may_be_repeated(orders, root, session):
     sink, handle = DRIVER.sink(orders, session), DRIVER.handle(orders, session)
-    with psycopg.connect(handle.url) as other, ThreadPoolExecutor(1) as pool:
-        other.execute("LOCK TABLE orders")
+    other = psycopg.connect(handle.url)
+    other.execute("LOCK TABLE orders")
+    with ThreadPoolExecutor(1) as pool:
         job = pool.submit(sink.commit, "w", entries("1"))
         while not handle.query("SELECT 1 FROM pg_locks WHERE NOT granted"):
             time.sleep(0.01)
         server_of(root).kill()
-        other.close()
         with pytest.raises(ServiceUnavailable, match='database "p-local-orders" does not answer'):
             job.result(20)
+    other.close()  # not before: without the lock the commit might end before its server notices
     sink.commit("w", entries("1"))
     assert stored(session, orders) == [1]
-
-
-def test_speed(declare, session):
-    database = declare(integer("id"), text("customer"), Column(name="total", kind="float"))
-    DRIVER.create(database, session)
-    sink = DRIVER.sink(database, session)
-    number = 0
-    for size in (1, 100, 1000):
-        spent = []
-        for _ in range(10):
-            ids = range(number, number + size)
-            number += size
-            batch = [Entry(str(i), [{"id": i, "customer": f"customer {i}", "total": i / 2}]) for i in ids]
-            start = time.perf_counter()
-            sink.commit("w", batch)
-            spent.append(time.perf_counter() - start)
-        spent.sort()
-        print(f"commits of {size}: {spent[5] * 1000:.1f} ms, {size / spent[5]:,.0f} rows/s")
-    assert size / spent[5] > 3000
 
 
 # `platform run`

@@ -137,7 +137,7 @@ def _compile(parsed: Document, found: list[Diagnostic], path: Path, stack: str |
     selected, problem = _select(root, names, stack, given)
     if problem:
         found.append(problem)
-    base = path.resolve().parent
+    base = Path(os.path.realpath(path)).parent  # which does not mind a link to itself
     if stopped:
         return Compilation(parsed, base, selected, *_empty(root, selected), tuple(in_file_order(found)))
     found += _unknown_variables(root, given)
