@@ -233,7 +233,7 @@ def test_what_is_no_secret_is_seen_there(story: Story) -> None:
     """That the search above finds what there is to find."""
     assert {"log", "log to the end"} <= set(story.places_of("canary-log: opened with"))
     assert {"log", "file appendonly.aof", "redis vault-local:dead:work"} <= set(story.places_of("canary-job"))
-    assert {"dead letter", "platform dlq ls work --json"} <= set(story.places_of("canary-job"))
+    assert {"dead letter", "platform dlq ls work --all --json"} <= set(story.places_of("canary-job"))
     assert {"status while it failed", "log"} <= set(story.places_of("canary-refused"))
     assert "log" in story.places_of("canary-route")
     assert "command line" in story.places_of("buildflow.runtime.gateway")

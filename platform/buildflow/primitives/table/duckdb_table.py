@@ -245,7 +245,7 @@ def _in_words(location: Location) -> Iterator[None]:
         ) from exc
     except (duckdb.ConstraintException, duckdb.ConversionException) as exc:
         raise InvalidRow(f'table "{location.name}": {exc}') from exc
-    except duckdb.IOException as exc:
+    except (duckdb.IOException, duckdb.TransactionException) as exc:  # what a full disk is at a commit
         raise ServiceUnavailable(f"{location.path} cannot be written: {exc}") from exc
     except duckdb.Error as exc:
         raise BuildflowError(f"writing to {location.path} failed: {exc}") from exc
