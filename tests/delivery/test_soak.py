@@ -104,7 +104,7 @@ def kill_one(stack: Stack, randomly: random.Random) -> str:
 
 
 def test_ten_thousand_elements_each_are_in_duckdb_and_postgresql_once_whatever_is_killed(tmp_path: Path) -> None:
-    seed = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1_000_000)
+    seed = int(os.environ.get("SOAK_SEED", "20261121"))  # another one finds other moments
     randomly = random.Random(seed)
     print(f"SOAK_SEED={seed}")
     number = 10_000
