@@ -55,7 +55,7 @@ $(LANGUAGE_SERVER): $(PACKAGES)
 
 test: setup $(BROWSER) $(LANGUAGE_SERVER) ## The whole suite but the tests that need ImageAI
 	@$(BIN)/python -m pytest -m "not vision and not slow" -n 2 --dist loadgroup
-	@$(BIN)/python -m pytest -m "slow and not vision"
+	@$(BIN)/python -m pytest -m "slow and not vision" -n 2 --dist loadgroup
 
 vision: $(VISION) ## Add ImageAI, torch and torchvision (5.5 GB) to .venv
 

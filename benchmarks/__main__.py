@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import check_command, collectors, delivery, gateway_routes, large_project, running_app, tables
+from benchmarks import aws, check_command, collectors, delivery, gateway_routes, large_project, running_app, tables
 from benchmarks.figures import Failure, Figure, machine
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +29,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "collectors": collectors.measure,
     "DuckDB": tables.measure,
     "delivery": delivery.measure,
+    "SQS": aws.measure,
 }
 
 

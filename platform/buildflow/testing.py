@@ -196,8 +196,8 @@ def app(
             sys.path.insert(0, str(compiled.root))  # plain `pytest` leaves the project's folder out
         stack_folder = compiled.root / compiled.plan.dir
         first = Connections(compiled.plan, compiled.root)
-        session = first.session(compiled.plan.provider)
-        make_changes(diff(compiled.graph, load(stack_folder), session), stack_folder, session, lambda _: None)
+        changes = diff(compiled.graph, load(stack_folder), first.session)
+        make_changes(changes, stack_folder, first.session, lambda _: None)
         state: State = load(stack_folder)
         plan = compiled.plan.model_copy(update={"resources": bound_resources(compiled.plan.resources, state)})
         connections = Connections(plan, compiled.root)

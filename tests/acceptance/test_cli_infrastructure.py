@@ -446,3 +446,76 @@ def test_a_folder_that_is_none_is_told_in_words(folder: Path) -> None:
 def test_a_missing_unmanaged_resource_is_a_failure(tmp_path: Path) -> None:
     project(tmp_path, "project: shop\nprimitives: {files: {type: bucket, managed: false}}\n")
     assert "does not exist" in apply(tmp_path, expect=1).stderr
+
+
+# a plan in a file
+
+
+def test_a_plan_in_a_file_is_made_unasked_and_only_once(folder: Path) -> None:
+    planned = run(folder, "plan", "--out", "shop.plan")
+    assert planned.stdout == TREE
+    assert (folder / "shop.plan").stat().st_mode & 0o777 == 0o600
+    applied = run(folder, "apply", "shop.plan")
+    assert QUESTION not in applied.stderr
+    assert list(recorded(folder)) == ["files", "pictures", "arrivals", "orders", "sales"]
+    again = run(folder, "apply", "shop.plan", expect=1)
+    assert "the stack is not any more what the plan was made for" in again.stderr
+    assert "platform plan --out" in again.stderr
+
+
+def test_a_plan_of_another_declaration_is_refused(folder: Path) -> None:
+    run(folder, "plan", "--out", "shop.plan")
+    (folder / "buildflow.yaml").write_text(YAML.replace("orders: {type: queue}", "orders: {type: queue, lease: 5s}"))
+    refused = run(folder, "apply", "shop.plan", expect=1)
+    assert "buildflow.yaml or its handlers are not any more what the plan was made for" in refused.stderr
+    assert not (folder / ".buildflow/local/state.json").exists()
+
+
+def test_a_plan_keeps_the_values_it_was_made_with(folder: Path) -> None:
+    (folder / "buildflow.yaml").write_text(YAML + "  more: {type: queue, name: '${var.name}'}\nvariables: {name: a}\n")
+    run(folder, "plan", "--set", "var.name=other", "--out", "shop.plan")
+    run(folder, "apply", "shop.plan")
+    assert recorded(folder)["more"]["name"] == "other"
+
+
+def test_what_is_no_plan_is_said(folder: Path) -> None:
+    assert "there is no plan none.plan" in run(folder, "apply", "none.plan", expect=1).stderr
+    (folder / "text.plan").write_text("{}")
+    assert "is no plan of this version" in run(folder, "apply", "text.plan", expect=1).stderr
+
+
+# what others changed
+
+
+def test_refresh_shows_what_is_gone_and_apply_brings_it_back(folder: Path) -> None:
+    apply(folder)
+    assert "no drift" in run(folder, "refresh").stderr
+    (folder / ".buildflow/local/buckets/shop-local-files").rmdir()
+    found = json.loads(run(folder, "refresh", "--json").stdout)["drift"]
+    assert [(d["key"], d["gone"]) for d in found] == [("files", True)]
+    assert "files" not in recorded(folder)
+    assert "LocalBucket" in run(folder, "plan", "--exit-code", expect=3).stdout
+    apply(folder)
+    assert (folder / ".buildflow/local/buckets/shop-local-files").is_dir()
+
+
+# what is bound
+
+
+def test_a_plan_names_the_bindings_that_change_with_it(folder: Path) -> None:
+    def declare(handler: str, lease: str) -> None:
+        consumers = f"consumers:\n  save: {{source: orders, handler: app:{handler}, sink: sales}}\n"
+        (folder / "buildflow.yaml").write_text(YAML.replace("type: queue", f"type: queue, lease: {lease}") + consumers)
+
+    (folder / "app.py").write_text(SALE + "def first(order: dict) -> Sale: ...\ndef second(order: dict) -> Sale: ...\n")
+    declare("first", "30s")
+    assert "Bindings that change" not in apply(folder).stdout, "all is new at first"
+    declare("second", "30s")
+    assert "nothing to do" in run(folder, "plan").stderr
+    declare("second", "20s")
+    lines = run(folder, "plan").stdout
+    assert "consumer save: orders -> app:first -> sales => orders -> app:second -> sales" in lines
+    planned = json.loads(run(folder, "plan", "--json").stdout)
+    assert len(planned["binding_changes"]) == 1
+    apply(folder)
+    assert json.loads(run(folder, "plan", "--json").stdout)["binding_changes"] == []

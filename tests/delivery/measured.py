@@ -1,5 +1,5 @@
-"""Lines for the end of a run of the suite: duplicates, times, sizes. They go by way of this process's memory, so
-under xdist only what the tests assert is told."""
+"""Lines for the end of a run of the suite: duplicates, times, sizes. Reports carry them (conftest.py), also under
+xdist."""
 
 LINES: list[str] = []
 

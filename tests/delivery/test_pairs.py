@@ -21,7 +21,7 @@ from tests.delivery import measured, steps
 from tests.delivery.stack import Stack
 from tests.harness import PLATFORM, environment, project, status, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pairs")]  # they share one stack
 
 LEASE = 2.0
 REPLICAS = 5

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from buildflow.cli.plan import changes_json, tree
+from buildflow.cli.infrastructure import finishing, infrastructure, progress
+from buildflow.cli.plan import change_lines, changes_json
+from buildflow.cli.plan_file import StalePlan, read_plan
 from buildflow.cli.project import (
     Choice,
     FileOption,
@@ -21,6 +23,7 @@ from buildflow.cli.project import (
 )
 from buildflow.cli.terminal import EXIT_DECLINED, confirm, put, put_json, say, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
+from buildflow.ir.changes import ChangeSet
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 QUESTION = "Would you like to apply these changes?"
@@ -35,42 +38,61 @@ def apply(
         bool, typer.Option("--allow-data-loss", help="Make changes that lose rows, columns or objects.")
     ] = False,
     as_json: JsonOption = False,
+    planned: Annotated[
+        Path | None, typer.Argument(metavar="[PLAN]", help="A file of `platform plan --out`: exactly that, unasked.")
+    ] = None,
 ) -> None:
-    """Show every change, ask, and make them. A second `apply` finds nothing to do."""
+    """Show every change, ask, and make them. A second `apply` finds nothing to do.
+
+    `platform apply PLAN` makes the changes of that file and no others: it refuses when anything has changed since.
+    """
+    if planned is not None:
+        found = read_plan(planned)
+        result = correct(found.choice, as_json=as_json)
+        found.refuse_other(result)
+        apply_changes(result, yes=True, allow_data_loss=allow_data_loss, as_json=as_json, expected=found.changes)
+        return
     result = correct(Choice(file, stack, values), as_json=as_json)
     apply_changes(result, yes=yes, allow_data_loss=allow_data_loss, as_json=as_json)
 
 
 def apply_changes(
-    result: Compilation, *, yes: bool, allow_data_loss: bool = False, as_json: bool = False, quiet: bool = False
+    result: Compilation,
+    *,
+    yes: bool,
+    allow_data_loss: bool = False,
+    as_json: bool = False,
+    quiet: bool = False,
+    expected: ChangeSet | None = None,
 ) -> None:
-    """The work of `apply`, also of `run --apply`. Everything between the look and the change is under the lock."""
-    from buildflow.provision import apply as provision
-    from buildflow.provision.changes import diff
-    from buildflow.provision.state import load, locked
+    """The work of `apply`, also of `run --apply`. Everything between the look and the change is under the lock.
+    Changes that are not the `expected` ones are refused."""
+    from buildflow.provision.apply import refuse_data_loss
+    from buildflow.provision.state import locked
 
     folder = folder_of(result)
     with locked(folder, say), connected(result) as connections:
-        session = connections.session(result.plan.provider)
-        changes = diff(result.graph, load(folder), session)
+        stack = infrastructure(result, connections)
+        changes = stack.changes()
+        if expected is not None and changes != expected:
+            raise StalePlan("the stack is not any more what the plan was made for")
         if not changes:
+            stack.adopt()
             if as_json:
                 put_json(changes_json(changes))
             elif not quiet:
                 say(f"{styled('✓', 'green')} nothing to do: stack {result.stack} is as declared")
             return
-        (say if quiet or as_json else put)("\n".join(tree(changes)))
-        provision.refuse_data_loss(changes, destroying=False, allow_data_loss=allow_data_loss)
+        (say if quiet or as_json else put)("\n".join(change_lines(changes)))
+        refuse_data_loss(changes, destroying=False, allow_data_loss=allow_data_loss)
         agree(QUESTION, yes=yes, ask=result.declaration.options.require_confirmation)
-        provision.apply(changes, folder, session, lambda c: say(f"  {_PAST[c.verb]} {c.label} {c.id}"))
+        with progress() as told, finishing("apply"):
+            stack.apply(changes, told)
         if as_json:
             put_json(changes_json(changes))
         say(f"{styled('✓', 'green')} Changes applied.")
         if running := processes(connections):
             say(f"What runs ({named(running)}) keeps its old plan until it is started again.")
-
-
-_PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}
 
 
 def agree(question: str, *, yes: bool, ask: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from buildflow.cli.apply import YesOption, agree
+from buildflow.cli.infrastructure import finishing, infrastructure, progress
 from buildflow.cli.plan import changes_json, tree
 from buildflow.cli.project import (
     Choice,
@@ -34,16 +35,14 @@ def destroy(
 
     A bucket that holds objects is refused unless it declares `force_destroy: true`; a stack that runs is refused.
     """
-    from buildflow.provision import apply as provision
-    from buildflow.provision.changes import destruction
-    from buildflow.provision.state import load, locked
+    from buildflow.provision.apply import clear, refuse_data_loss
+    from buildflow.provision.state import locked
 
     result = correct(Choice(file, stack, values), as_json=as_json)
     folder = folder_of(result)
     with locked(folder, say), connected(result) as connections:
-        session = connections.session(result.plan.provider)
-        state = load(folder)
-        changes = destruction(state, result.graph.project, result.graph.stack, session)
+        held = infrastructure(result, connections)
+        changes = held.destruction()
         if not changes:
             if as_json:
                 put_json(changes_json(changes))
@@ -53,11 +52,12 @@ def destroy(
         if running := processes(connections):
             raise BuildflowError(f'stack "{result.stack}" is running ({named(running)}); end it first')
         (say if as_json else put)("\n".join([*tree(changes), *_dead_letters(connections)]))
-        provision.refuse_data_loss(changes, destroying=True, allow_data_loss=False)
+        refuse_data_loss(changes, destroying=True, allow_data_loss=False)
         question = "Would you like to destroy these resources?"
         agree(question, yes=yes, ask=result.declaration.options.require_confirmation)
-        provision.apply(changes, folder, session, lambda c: say(f"  deleted {c.label} {c.id}"))
-        provision.clear(connections.state(), connections.namespace)
+        with progress() as told, finishing("destroy"):
+            held.destroy(changes, told)
+        clear(connections.state(), connections.namespace)
         if as_json:
             put_json(changes_json(changes))
         say(f"{styled('✓', 'green')} Resources destroyed.")

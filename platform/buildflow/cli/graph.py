@@ -79,7 +79,7 @@ def _edges(plan: RuntimePlan) -> Iterator[Edge]:
         yield from _injected(dependency.inject, Place("dependency", dependency.key))
     for route in plan.routes:
         place = Place("route", f"{route.method} {route.path}")
-        yield from _injected(route.handler.inject, place)
+        yield from _injected(route.inject, place)
         if route.auth:
             yield Edge(Place("dependency", route.auth), place, "auth")
         if route.sink:
@@ -111,7 +111,8 @@ def nodes(plan: RuntimePlan) -> Iterator[Node]:
     for dependency in plan.dependencies:
         yield Node(dependency.key, "dependency", dependency.scope, dependency.factory)
     for route in plan.routes:
-        yield Node(f"{route.method} {route.path}", "route", route.method, route.handler.function)
+        function = route.handler.function if route.handler else ""
+        yield Node(f"{route.method} {route.path}", "route", route.method, function)
     for mount in plan.mounts:
         yield Node(mount.path, "mount", "files", mount.folder)
     for consumer in plan.consumers:

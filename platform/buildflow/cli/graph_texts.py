@@ -38,7 +38,8 @@ def _line(node: Node) -> str:
         return f"{node.key}  {node.type}  {node.id}"
     if node.kind == "dependency":
         return f"{node.key}  {node.id}  ({node.type})"
-    return f"{node.key}  -> {node.id}" + (f"  ({node.guarantee})" if node.guarantee else "")
+    function = f"  -> {node.id}" if node.id else ""
+    return f"{node.key}{function}" + (f"  ({node.guarantee})" if node.guarantee else "")
 
 
 def _sentences(drawing: Drawing) -> dict[Place, list[str]]:

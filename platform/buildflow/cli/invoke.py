@@ -28,7 +28,7 @@ from buildflow.cli.terminal import EXIT_MISTAKE, put, put_json, say, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
 from buildflow.diagnostics import did_you_mean
 from buildflow.errors import BuildflowError, UnknownName
-from buildflow.ir.runtime import ConsumerPlan, RoutePlan
+from buildflow.ir.runtime import ConsumerPlan
 from buildflow.primitives.registry import all_primitives
 
 FILE_CHANGE, TICK = "buildflow.types.FileChangeEvent", "buildflow.types.Tick"
@@ -160,16 +160,21 @@ def _invoke_route(
     if route is None or method == "WS":
         requests = [f"{r.method} {r.path}" for r in result.plan.routes if r.method != "WS"]
         raise UnknownName(f'no route answers "{request}"', hint=did_you_mean(f"{method} {target}", requests))
+    name = f"{route.method} {route.path}"
+    if route.handler is None:
+        hint = f"send the request to the gateway: {name}"
+        raise BuildflowError(f'"{name}" has no handler to call: its body is the rows of "{route.sink}"', hint=hint)
     if route.sink and not commit:
-        words = f'"{route.method} {route.path}" is a collector: it answers when its row is in "{route.sink}"'
+        words = f'"{name}" is a collector: it answers when its row is in "{route.sink}"'
         raise BuildflowError(words, hint="`--commit` lets it")
-    need_applied(result, choice, route.sink, *needed(result.plan, route.handler.inject)[1])
-    with _called(route.handler.function, result) as connections:
+    function = route.handler.function
+    need_applied(result, choice, route.sink, *needed(result.plan, route.inject)[1])
+    with _called(function, result) as connections:
         answer = asyncio.run(invoke_route(route, connections, target, body, headers))
-    _put_answer(answer.status, answer.headers, answer.body, route, as_json=as_json)
+    _put_answer(answer.status, answer.headers, answer.body, function, as_json=as_json)
 
 
-def _put_answer(status: int, headers: dict[str, str], body: bytes, route: RoutePlan, *, as_json: bool) -> None:
+def _put_answer(status: int, headers: dict[str, str], body: bytes, function: str, *, as_json: bool) -> None:
     try:
         value: Any = json.loads(body)
     except ValueError:
@@ -181,7 +186,7 @@ def _put_answer(status: int, headers: dict[str, str], body: bytes, route: RouteP
     elif body:
         put(value)
     good = status < 400
-    said = f"{status} from {route.handler.function}, {headers.get('content-type', 'nothing')}"
+    said = f"{status} from {function}, {headers.get('content-type', 'nothing')}"
     say(f"{styled('✓', 'green') if good else styled('✗', 'red')} {said}")
     if not good:
         sys.exit(EXIT_MISTAKE)

@@ -28,6 +28,8 @@ COMMANDS = {
     "plan": ("plan:plan", INFRASTRUCTURE),
     "apply": ("apply:apply", INFRASTRUCTURE),
     "destroy": ("destroy:destroy", INFRASTRUCTURE),
+    "refresh": ("refresh:refresh", INFRASTRUCTURE),
+    "cancel": ("refresh:cancel", INFRASTRUCTURE),
     "run": ("run:run", RUN_TIME),
     "gateway": ("run:gateway", RUN_TIME),
     "worker": ("run:worker", RUN_TIME),

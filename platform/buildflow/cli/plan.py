@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from buildflow.cli.guarantees import bindings, sinks_of
-from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, correct, folder_of
+from buildflow.cli.infrastructure import infrastructure
+from buildflow.cli.project import Choice, FileOption, JsonOption, SetOption, StackOption, connected, correct
 from buildflow.cli.terminal import EXIT_CHANGES, put, put_json, say, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
 from buildflow.ir.changes import ChangeSet, ResourceChange
+from buildflow.ir.graph import Resource
 from buildflow.ir.runtime import RuntimePlan
 
 HEADINGS = {"create": "create", "update": "update", "replace": "replace", "delete": "destroy"}
@@ -22,30 +24,59 @@ def plan(
     values: SetOption = None,
     as_json: JsonOption = False,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 3 if there are changes.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the plan to a file, for `platform apply FILE`.")
+    ] = None,
 ) -> None:
     """Show what `apply` would do, and what it would do to people's data. Changes nothing."""
-    result = correct(Choice(file, stack, values), as_json=as_json)
-    changes = changes_of(result)
+    from buildflow.cli.plan_file import write_plan
+
+    choice = Choice(file, stack, values)
+    result = correct(choice, as_json=as_json)
+    changes = changes_of(result, talking=not as_json)
     if as_json:
         put_json({**changes_json(changes), "bindings": bindings_json(result.plan)})
     else:
         if changes:
-            put("\n".join(tree(changes)))
+            put("\n".join(change_lines(changes)))
         else:
             say(f"{styled('✓', 'green')} nothing to do: stack {result.stack} is as declared")
         if lines := binding_lines(result.plan):
             put("\n".join(["", *lines] if changes else lines))
+    if out is not None:
+        write_plan(out, choice, result, changes)
+        say(f"{styled('✓', 'green')} the plan is in {out}; make it with {styled(f'platform apply {out}', 'bold')}")
     if exit_code and changes:
         sys.exit(EXIT_CHANGES)
 
 
-def changes_of(result: Compilation) -> ChangeSet:
-    from buildflow.cli.project import connected
-    from buildflow.provision.changes import diff
-    from buildflow.provision.state import load
+def changes_of(result: Compilation, *, talking: bool) -> ChangeSet:
+    """What `apply` would do. Without the cloud's engine the declared resources are shown before that is said."""
+    from buildflow.provision.cloud.engine import PulumiMissing
 
     with connected(result) as connections:
-        return diff(result.graph, load(folder_of(result)), connections.session(result.plan.provider))
+        try:
+            return infrastructure(result, connections).changes()
+        except PulumiMissing:
+            if talking:
+                put("\n".join(["Primitives declared:", *_types([_declared(r) for r in result.graph.resources])]))
+            raise
+
+
+def _declared(resource: Resource) -> ResourceChange:
+    return ResourceChange(verb="create", key=resource.key, label=resource.label, id=resource.id, new=resource)
+
+
+def change_lines(changes: ChangeSet) -> list[str]:
+    """Every change in words: of primitives, of permissions, of what is bound to them."""
+    lines = tree(changes)
+    for heading, found in (
+        ("Permissions to change:", changes.permissions),
+        ("Bindings that change:", changes.bindings),
+    ):
+        if found:
+            lines += [heading, *(f"{'└' if words is found[-1] else '├'}── {words}" for words in found)]
+    return lines
 
 
 def changes_json(changes: ChangeSet) -> dict[str, Any]:
@@ -57,6 +88,8 @@ def changes_json(changes: ChangeSet) -> dict[str, Any]:
              "data_loss": c.loses or None}
             for c in changes.changes
         ],
+        "permissions": list(changes.permissions),
+        "binding_changes": list(changes.bindings),
     }  # fmt: skip
 
 

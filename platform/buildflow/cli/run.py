@@ -113,7 +113,7 @@ def _need_importable(result: Compilation) -> None:
     from buildflow.providers.env_file import env_file_in_environment
 
     plan = result.plan
-    handlers = [*(r.handler.function for r in plan.routes), *(c.handler.function for c in plan.consumers)]
+    handlers = [r.handler.function for r in plan.routes if r.handler] + [c.handler.function for c in plan.consumers]
     references = dict.fromkeys([*handlers, *(d.factory for d in plan.dependencies)])
     command = [sys.executable, "-m", "buildflow.loading", *references]
     with env_file_in_environment(result.root):

@@ -33,9 +33,13 @@ class ChangeSet(BaseModel):
     project: str
     stack: str
     changes: tuple[ResourceChange, ...] = ()
+    permissions: tuple[str, ...] = ()
+    """What changes in who may do what, in words."""
+    bindings: tuple[str, ...] = ()
+    """The handlers and bindings that change with these, in words; alone they are nothing to apply."""
 
     def __bool__(self) -> bool:
-        return bool(self.changes)
+        return bool(self.changes or self.permissions)
 
     def of(self, verb: Verb) -> tuple[ResourceChange, ...]:
         return tuple(change for change in self.changes if change.verb == verb)

@@ -73,11 +73,12 @@ class ServicePlan(Plan):
 
 
 class RoutePlan(Plan):
-    """One route; `path` bears its service's prefix, `auth` names a dependency that is built before the handler."""
+    """One route; `path` bears its service's prefix, `auth` names a dependency that is built before the handler.
+    Without a handler, what is sent goes to the sink as it is."""
 
     method: str
     path: str
-    handler: HandlerPlan
+    handler: HandlerPlan | None = None
     service: str | None = None
     auth: str | None = None
     run_in: Literal["gateway", "worker"] = "gateway"
@@ -86,6 +87,11 @@ class RoutePlan(Plan):
     tags: tuple[str, ...] = ()
     summary: str | None = None
     timeout: float | None = None
+
+    @property
+    def inject(self) -> tuple[Injection, ...]:
+        """What its handler is injected with."""
+        return self.handler.inject if self.handler else ()
 
 
 class BatchPlan(Plan):
@@ -177,8 +183,8 @@ class RuntimePlan(Indexed):
     state_url: str | None = None
     options: OptionsPlan = OptionsPlan()
     secrets: SecretsPlan = SecretsPlan()
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """The stack's settings of its provider, e.g. `{"region": "us-east-1"}`."""
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """The stack's settings of its providers, e.g. `{"aws": {"region": "us-east-1"}}`."""
     dependencies: tuple[DependencyPlan, ...] = ()
     services: tuple[ServicePlan, ...] = ()
     routes: tuple[RoutePlan, ...] = ()

@@ -242,8 +242,44 @@ class Driver(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Grant:
+    """What whoever uses a resource has to be allowed: `actions` on the resource `of`, by its key.
+
+    `on` is the output of its component that holds the ARN, `below` what is appended to it ("/*" for a bucket's
+    objects).
+    """
+
+    of: str
+    actions: tuple[str, ...]
+    on: str = "arn"
+    below: str = ""
+
+
+class CloudDriver(Driver, Protocol):
+    """A driver of a cloud's primitive: Pulumi creates it, from what is declared here."""
+
+    def declare(self, resource: Resource, program: Any) -> Any:
+        """Register a `ComponentResource` with its children in a `CloudProgram`, and return it; its `outputs` are a
+        mapping of names to Pulumi outputs, those in `Driver.outputs` and every ARN that a `Grant` names."""
+        ...
+
+    def grants(self, resource: Resource, role: Role) -> tuple[Grant, ...]:
+        """The least that a processor needs which uses it in this role."""
+        ...
+
+    def content(self, resource: Resource, session: Any) -> str:
+        """What deleting it would lose, in words ("12 objects"); empty when it holds nothing."""
+        ...
+
+    source: Callable[[Resource, Any], Source]
+    sink: Callable[[Resource, Any], Sink]
+    handle: Callable[[Resource, Any], Any]
+
+
 class LocalDriver(Driver, Protocol):
-    """A driver of `provider: local`: it creates things itself."""
+    """A driver that creates things itself: all those of `provider: local`, and what a cloud's stack keeps outside
+    of the cloud (a DuckDB table, a schedule's clock)."""
 
     def create(self, resource: Resource, session: Any) -> dict[str, Any]:
         """Create it (or adopt what is there already) and return its outputs."""

@@ -37,3 +37,9 @@ def providers_of(type: str) -> tuple[str, ...]:
 def driver(type: str, provider: str) -> Any:
     """The driver of a type on a provider. Raises ModuleNotFoundError where there is none: ask `providers_of`."""
     return importlib.import_module(f"{primitives.__name__}.{type}.{provider}").DRIVER
+
+
+@cache
+def is_declared(type: str, provider: str) -> bool:
+    """Whether a cloud's engine creates this one (a `CloudDriver`), rather than its driver itself."""
+    return hasattr(driver(type, provider), "declare")

@@ -3,21 +3,14 @@
 Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
 """
 
-import contextlib
 import functools
 from collections.abc import Mapping
 from typing import Any
 
 from buildflow.errors import ServiceUnavailable
+from buildflow.providers.aws_credentials import AwsClients, sign_in_hint
+from buildflow.providers.aws_errors import DENIED, EXPIRED, code_of
 from buildflow.providers.secrets import SecretResolver, cloud_sdk
-
-_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-_DENIED = ("AccessDenied", "AccessDeniedException")
-_HINTS = {
-    "NoRegionError": "write the stack's `aws: {region: ...}`, or set AWS_DEFAULT_REGION",
-    "NoCredentialsError": "sign in with `aws configure` or `aws sso login`, or give the stack's `aws` keys",
-    "ProfileNotFound": "name one of ~/.aws/config in the stack's `aws: {profile: ...}`",
-}
 
 
 class AwsSecretsManager:
@@ -35,51 +28,29 @@ class AwsSecretsManager:
     def get(self, name: str) -> str | None:
         errors = cloud_sdk("botocore.exceptions", "aws")
         try:
-            with contextlib.closing(self._client()) as client:
-                answer = client.get_secret_value(SecretId=self._prefix + name)
+            answer = self._clients.client("secretsmanager").get_secret_value(SecretId=self._prefix + name)
         except errors.ClientError as exc:
-            if exc.response["Error"]["Code"] == "ResourceNotFoundException":
+            if code_of(exc) == "ResourceNotFoundException":
                 return None
             raise self._refused(name, exc) from None
         except (errors.BotoCoreError, ValueError) as exc:
             words = f"{self.place(name)} cannot be asked for: {self._nearer.masked(str(exc))}"
-            raise ServiceUnavailable(words, hint=_HINTS.get(type(exc).__name__, "")) from None
+            raise ServiceUnavailable(words, hint=sign_in_hint(exc)) from None
         return _text(answer, self.place(name))
 
     def _refused(self, name: str, exc: Any) -> ServiceUnavailable:
-        code = exc.response["Error"]["Code"]
+        code = code_of(exc)
         hint = ""
-        if code in _DENIED and exc.operation_name == "GetSecretValue":
+        if code in DENIED and exc.operation_name == "GetSecretValue":
             hint = f"allow secretsmanager:GetSecretValue on {self._prefix}{name}, and kms:Decrypt on its key"
+        if code in EXPIRED:
+            self._clients.sign_out()
         return ServiceUnavailable(f"{self.place(name)} is not given: {self._nearer.masked(str(exc))}", hint=hint)
 
-    def _client(self) -> Any:
-        """A client a look-up (3 ms): a role's credentials last an hour, a process longer."""
-        if role := self._settled.get("role_arn"):
-            with contextlib.closing(self._service("sts")) as sts:
-                given = sts.assume_role(RoleArn=role, RoleSessionName="buildflow")["Credentials"]
-            keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
-            return self._service("secretsmanager", **dict(zip(_KEYS, keys, strict=True)))
-        return self._service("secretsmanager")
-
-    def _service(self, name: str, **keys: str) -> Any:
-        patience = cloud_sdk("botocore.config", "aws").Config(
-            connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}
-        )
-        return self._session.client(name, endpoint_url=self._settled.get("endpoint_url"), config=patience, **keys)
-
     @functools.cached_property
-    def _session(self) -> Any:
-        settings = self._settled
-        keys = {name: settings.get(name) for name in _KEYS}
-        return cloud_sdk("boto3", "aws").Session(
-            region_name=settings.get("region"), profile_name=settings.get("profile"), **keys
-        )
-
-    @functools.cached_property
-    def _settled(self) -> dict[str, Any]:
-        """The settings with their own secrets put in."""
-        return self._nearer.put_in(self._settings)
+    def _clients(self) -> AwsClients:
+        """By the settings with their own secrets put in."""
+        return AwsClients(self._nearer.put_in(self._settings))
 
 
 def _text(answer: Mapping[str, Any], place: str) -> str:

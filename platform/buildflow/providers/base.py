@@ -1,11 +1,12 @@
 """What a driver gets of its provider: where the stack lives and how to reach its services."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from buildflow.ir.graph import ResourceGraph
+from buildflow.ir.graph import Resource, ResourceGraph
 
 if TYPE_CHECKING:  # `check` has no use for it
     from buildflow.providers.postgres_service import PostgresService
@@ -32,6 +33,27 @@ class LocalSession(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class CloudProgram(Protocol):
+    """The Pulumi program of one stack, as a driver that declares its primitive to it sees it."""
+
+    graph: ResourceGraph
+    stack_settings: Mapping[str, Any]
+    """The stack's settings of the cloud, such as `aws: {region: ...}`."""
+
+    def options(self, resource: Resource, *, parent: Any = None, **more: Any) -> Any:
+        """The `pulumi.ResourceOptions` of a component, or of a child of `parent`: its provider, what it depends on,
+        whether it is protected."""
+        ...
+
+    def component(self, key: str) -> Any:
+        """The component of a primitive that was declared before: one that this one refers to."""
+        ...
+
+    def tags(self, resource: Resource) -> dict[str, str]:
+        """The tags that everything of a primitive bears."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ PostgreSQL where there is a database."""
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ class LocalSession:
         return str(self._state_url)
 
 
-def open_session(graph: ResourceGraph, *, root: Path, dir: Path, state_url: str | None) -> LocalSession:
+def open_session(
+    graph: ResourceGraph,
+    *,
+    root: Path,
+    dir: Path,
+    state_url: str | None,
+    settings: Mapping[str, Any],  # noqa: ARG001 - the clouds' sessions need theirs
+) -> LocalSession:
     """The session of one local stack; `dir` is relative to `root`."""
     return LocalSession(graph, root, root / dir, f"{graph.project}-{graph.stack}", state_url)

@@ -48,12 +48,12 @@ def _protected(change: ResourceChange) -> bool:
     return old is not None and old.managed and bool(old.spec.get("deletion_protection"))
 
 
-def apply(changes: ChangeSet, folder: Path, session: Any, done: Step) -> None:
+def apply(changes: ChangeSet, folder: Path, sessions: Callable[[str], Any], done: Step) -> None:
     """Make all changes; what was made stays recorded when a later one fails. Call under the stack's lock."""
     state = states.load(folder)
     for change in changes.changes:
         try:
-            _make(change, state, session)
+            _make(change, state, sessions)
         except (BuildflowError, OSError) as exc:
             states.save(folder, state)
             words = f"{change.label} {change.id} could not be {_PARTICIPLES[change.verb]}: {exc}"
@@ -67,16 +67,17 @@ def apply(changes: ChangeSet, folder: Path, session: Any, done: Step) -> None:
 _PARTICIPLES = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}
 
 
-def _make(change: ResourceChange, state: State, session: Any) -> None:
+def _make(change: ResourceChange, state: State, sessions: Callable[[str], Any]) -> None:
     if change.verb == "delete":
         assert change.old is not None
         if change.old.managed:
-            driver(change.old.type, change.old.provider).delete(change.old, session)
+            driver(change.old.type, change.old.provider).delete(change.old, sessions(change.old.provider))
         state.resources.pop(change.key, None)
         return
     new = change.new
     assert new is not None
-    state.resources[change.key] = new.model_copy(update={"outputs": _outputs(change, new, session)})
+    outputs = _outputs(change, new, sessions(new.provider))
+    state.resources[change.key] = new.model_copy(update={"outputs": outputs})
 
 
 def _outputs(change: ResourceChange, new: Resource, session: Any) -> dict[str, Any]:

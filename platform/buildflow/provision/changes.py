@@ -1,27 +1,33 @@
-"""What `apply` would do: the declared graph against the recorded state, asked of each resource's driver."""
+"""What `apply` would do of what drivers create themselves: the declared graph against the recorded state, asked of
+each resource's driver. What a cloud's engine creates is left to it."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from buildflow.ir.changes import ChangeSet, ResourceChange
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Action
-from buildflow.primitives.registry import driver
+from buildflow.primitives.registry import driver, is_declared
 from buildflow.provision.state import State
 
+Sessions = Callable[[str], Any]
+"""The session of a provider."""
 
-def diff(graph: ResourceGraph, state: State, session: Any) -> ChangeSet:
+
+def diff(graph: ResourceGraph, state: State, sessions: Sessions) -> ChangeSet:
     """Every change that brings `state` to `graph`: creates and changes in dependency order, deletes before them in
     the reverse one."""
-    gone = [r for key, r in state.resources.items() if key not in graph or not _same_kind(r, graph[key])]
-    kept = {key: r for key, r in state.resources.items() if r not in gone}
-    changes = [c for r in graph.resources if (c := _change(r, kept.get(r.key), session))]
-    deletes = [_delete(r, session) for r in reversed(gone)]
+    recorded = _direct(state.resources.values())
+    gone = [r for r in recorded if r.key not in graph or not _same_kind(r, graph[r.key])]
+    kept = {r.key: r for r in recorded if r not in gone}
+    changes = [c for r in _direct(graph.resources) if (c := _change(r, kept.get(r.key), sessions(r.provider)))]
+    deletes = [_delete(r, sessions(r.provider)) for r in reversed(gone)]
     return ChangeSet(project=graph.project, stack=graph.stack, changes=(*deletes, *changes))
 
 
-def destruction(state: State, project: str, stack: str, session: Any) -> ChangeSet:
+def destruction(state: State, project: str, stack: str, sessions: Sessions) -> ChangeSet:
     """The deletion of everything that is recorded."""
-    deletes = [_delete(r, session) for r in reversed(state.resources.values())]
+    deletes = [_delete(r, sessions(r.provider)) for r in reversed(_direct(state.resources.values()))]
     return ChangeSet(project=project, stack=stack, changes=tuple(deletes))
 
 
@@ -29,6 +35,10 @@ def unapplied(graph: ResourceGraph, state: State) -> list[str]:
     """The keys whose declaration is not what is recorded, without asking any driver."""
     keys = [r.key for r in graph.resources if _declared(r) != _declared(state.resources.get(r.key))]
     return keys + [key for key in state.resources if key not in graph]
+
+
+def _direct(resources: Iterable[Resource]) -> list[Resource]:
+    return [r for r in resources if not is_declared(r.type, r.provider)]
 
 
 def _same_kind(old: Resource, new: Resource) -> bool:

@@ -17,12 +17,16 @@ PLAN_FILE = "plan.json"
 
 
 class State(BaseModel):
-    """The resources that exist, by key, with their outputs."""
+    """The resources that exist, by key, with their outputs; what was bound to them when they were applied."""
 
     model_config = ConfigDict(extra="forbid")
 
     version: int = 1
     resources: dict[str, Resource] = Field(default_factory=dict)
+    bindings: dict[str, str] | None = None
+    """Each consumer and route in words; None before the first `apply`."""
+    permissions: dict[str, list[str]] = Field(default_factory=dict)
+    """What each identity may do, in words."""
 
 
 def load(folder: Path) -> State:

@@ -180,7 +180,7 @@ def _refusals(exc: InvalidRow, many: bool) -> Iterator[dict[str, Any]]:
     rows = exc.rows if isinstance(exc, RowsRefused) else [(None, exc)]
     for number, reason in rows[:MOST_ERRORS]:
         place = ("body",) if number is None or not many else ("body", number)
-        for path, words in getattr(reason, "fields", ()) or [((), str(reason))]:
+        for path, words in reason.fields or [((), str(reason))]:
             yield {"type": "invalid_row", "loc": (*place, *path), "msg": words}
 
 

@@ -31,7 +31,11 @@ class Connections:
             if provider not in self._sessions:
                 module = importlib.import_module(f"buildflow.providers.{provider}")
                 self._sessions[provider] = module.open_session(
-                    self.graph, root=self.root, dir=Path(self.plan.dir), state_url=self.resolve(self.plan.state_url)
+                    self.graph,
+                    root=self.root,
+                    dir=Path(self.plan.dir),
+                    state_url=self.resolve(self.plan.state_url),
+                    settings=self.resolve(self.plan.settings.get(provider, {})),
                 )
             return self._sessions[provider]
 

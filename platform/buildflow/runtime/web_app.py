@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from typing import Any, cast
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import contextmanager_in_threadpool
@@ -49,7 +49,7 @@ async def _in_detail(status: int, request: Any, exc: Exception) -> JSONResponse:
 def _add_route(app: FastAPI, route: RoutePlan, plan: RuntimePlan, collectors: Collectors, container: Container) -> None:
     providers: dict[str, Any] = {}
     auth = _auth(route, container, providers)
-    handler: HandlerPlan | None = cast("Any", route.handler)
+    handler = route.handler
     function = None if handler is None else load_handler(handler, plan)
     endpoint: Any = None if handler is None else _inject(function, handler, container, providers)
     if route.method == WEBSOCKET:

@@ -11,6 +11,7 @@ A lease is a message to Celery: its acknowledge settles the lease, its reject gi
 import argparse
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401 - like redis below; a connection's host name asks for it
 import json
 import logging
 import os
@@ -26,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import celery.apps.worker
+import redis  # noqa: F401 - before there are threads: a child forked while one imports it would wait for it for ever
 from celery import Celery, bootsteps, signals
 from celery.app.trace import fast_trace_task
-from celery.exceptions import SecurityWarning, TaskRevokedError
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning, TaskRevokedError
 from celery.worker.request import Request
 from celery.worker.state import task_reserved
 
@@ -36,6 +38,7 @@ from buildflow.ir.runtime import ConsumerPlan, PoolPlan, RuntimePlan
 from buildflow.primitives.base import Element
 from buildflow.runtime.autoscale import Autoscaler, Sample
 from buildflow.runtime.calls import Watchdog
+from buildflow.runtime.celery_app import celery_app
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.delivery import ConsumerRunner, Report, load_elements
 from buildflow.runtime.dependencies import Container
@@ -105,9 +108,12 @@ def _traced(*args: Any, **kwargs: Any) -> tuple[int, Any, float]:
 
 def group_strategy(task: Any, app: Any, consumer: Any) -> Any:
     """Celery's strategy for the one task: like its default one, for leases instead of broker messages."""
-    events = consumer.event_dispatcher and consumer.event_dispatcher.enabled
 
-    def receive(message: "Lease", body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ARG001
+    def receive(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ARG001
+        if not isinstance(message, Lease):
+            log.error("refused a message to %s in Celery's queue: groups are leased from sources only", task.name)
+            message.reject_log_error(log, consumer.connection_errors)
+            return
         request = GroupRequest(
             message,
             on_ack=ack,
@@ -124,8 +130,7 @@ def group_strategy(task: Any, app: Any, consumer: Any) -> Any:
         )
         request.lease = message
         signals.task_received.send(sender=consumer, request=request)
-        if events:
-            request.send_event("task-received", uuid=request.id, name=request.name, args=request.argsrepr, kwargs="{}")
+        request.send_event("task-received", name=request.name, args=request.argsrepr, kwargs="{}")
         task_reserved(request)
         for callback in callbacks or ():
             callback(request)
@@ -236,7 +241,6 @@ class Worker:
             concurrency=self.pool.replicas,
             without_gossip=True,
             without_mingle=True,
-            without_heartbeat=True,
             optimization="fair",
             loglevel="WARNING",
             quiet=True,
@@ -264,11 +268,8 @@ class Worker:
         return dict(self.container.values)
 
     def _celery(self, inherited: dict[str, Any]) -> Celery:
-        app = Celery("buildflow", broker=self._broker())
+        app = celery_app(self.connections)
         app.conf.update(
-            accept_content=["json"],
-            task_serializer="json",
-            result_serializer="json",
             task_default_queue=f"{self.connections.namespace}.{self.pool.name}",
             task_acks_late=True,
             task_acks_on_failure_or_timeout=False,
@@ -280,9 +281,6 @@ class Worker:
             worker_hijack_root_logger=False,
             worker_redirect_stdouts=False,
             worker_disable_rate_limits=True,
-            broker_connection_retry_on_startup=True,
-            broker_connection_max_retries=None,
-            broker_transport_options={"global_keyprefix": f"{self.connections.namespace}:celery:"},
         )
         app.task(name=TASK, Strategy=f"{__name__}:group_strategy")(run_group)
         app.steps["consumer"].add(_step(self))
@@ -301,15 +299,17 @@ class Worker:
         signals.worker_shutting_down.connect(lambda **_: self.shut_down(), weak=False)
         return app
 
-    def _broker(self) -> str:
-        url = self.connections.resolve(self.plan.broker_url)
-        return str(url) if url else str(self.connections.session("local").kombu_url())
-
     # leases
 
     def attach(self, consumer: Any) -> None:
         """Celery's consumer is up (again): feed it."""
-        self._consumer = consumer
+        # Celery shows them whatever is set before: what becomes of its messages when the broker is lost
+        warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+        with self._counting:
+            self._consumer = consumer
+            if self.credits.ready:
+                self.notify("ready")
+        self._limit_credits()
         self._celery_pool = consumer.pool
         self._receive = consumer.create_task_handler()
         consumer.hub.add_reader(self._wake_read, self._drain)
@@ -318,8 +318,9 @@ class Worker:
                 leaser.start()
 
     def detach(self) -> None:
-        """Celery lost its broker, or stops: groups that no child has begun are given back at once."""
+        """Celery lost its broker, or stops: lease nothing, and give back at once the groups that no child has begun."""
         self._consumer = None
+        self._limit_credits()
         with self._lock:
             waiting = [lease for lease in self.in_flight if not lease.accepted]
         for lease in waiting:
@@ -345,6 +346,10 @@ class Worker:
             return first
 
     def submit(self, lease: Lease) -> None:
+        if self._consumer is None:
+            lease.reason = "Celery has lost its broker"
+            lease.end()
+            return
         self._inbox.append(lease)
         self._wake()
 
@@ -437,7 +442,7 @@ class Worker:
                 self.children[said["pid"]] = said
             self.children = {pid: child for pid, child in self.children.items() if _alive(pid)}
             ready = sum(1 for child in self.children.values() if child["state"] == "ready")
-            if ready and not self.credits.ready:
+            if ready and not self.credits.ready and self._consumer is not None:
                 self.notify("ready")
             self.credits.set_ready(ready)
             return list(self.children.values())
@@ -447,6 +452,8 @@ class Worker:
         states = [child["state"] for child in children]
         errors = [c["error"] for c in children if c["error"] and c["state"] == "failed"]
         error = self.global_error or next(iter(errors), "")
+        if "ready" in states and self._consumer is None:
+            states, error = [], "Celery waits for its broker"
         return {
             "pool": self.pool.name,
             "state": "stopping"
@@ -504,8 +511,11 @@ class Worker:
         if wanted != self.replicas:
             log.info("pool %s: %d processes instead of %d", self.pool.name, wanted, self.replicas)
             self.replicas = wanted
-            self.credits.set_limit(wanted)
+            self._limit_credits()
         self._wake()
+
+    def _limit_credits(self) -> None:
+        self.credits.set_limit(0 if self._consumer is None else self.replicas)
 
     def _resize(self) -> None:
         """In Celery's loop: bring the pool to `replicas` processes. One that leaves must have nothing to do, and none

@@ -96,8 +96,15 @@ class Stack(Section):
     secrets: Secrets = Field(default=Secrets(), description="Where `${secret.NAME}` are looked up.")
     backend_url: Url | None = Field(
         default=None,
-        description="Where Pulumi keeps its state: `file://`, `s3://`, `gs://` or Pulumi Cloud.",
+        description="Where Pulumi keeps its state: `file://`, `s3://`, `gs://` or Pulumi Cloud. Without one: in the "
+        "stack's folder.",
         examples=["file://.buildflow/_pulumi/aws"],
+    )
+    secrets_provider: Url | None = Field(
+        default=None,
+        description="What encrypts the secrets in Pulumi's state, such as a key of KMS. Without one: the passphrase "
+        "PULUMI_CONFIG_PASSPHRASE.",
+        examples=["awskms://alias/buildflow?region=us-east-1"],
     )
     pulumi_home: str | None = Field(default=None, description="Pulumi's own folder. Without one: Pulumi's default.")
     broker_url: Url | None = Field(
@@ -318,10 +325,16 @@ class Service(Section):
 class Route(Section):
     """One HTTP route."""
 
-    handler: Handler
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["handler"]}, {"required": ["sink"]}]})
+
+    handler: Handler | None = Field(
+        default=None,
+        description="The function that answers, as `package.module:function`. A route with a `sink` can do without: "
+        "its body is the rows.",
+    )
     service: str | None = Field(default=None, description="The service that it belongs to, by key.")
     sink: str | None = Field(
-        default=None, description="A primitive that takes what the handler returns, before the reply."
+        default=None, description="A primitive that takes what the handler returns, or the body, before the reply."
     )
     status: int | None = Field(default=None, ge=100, le=599, description="The status of a good reply.")
     tags: list[str] = Field(default_factory=list, description="Groups in the API's documentation.")

@@ -3,9 +3,11 @@
 import contextlib
 import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +167,7 @@ def test_a_profile(manager: Any, settings: dict[str, Any], monkeypatch: pytest.M
     assert seen == ["AKIDOFPROFILE"]
 
 
-def test_a_role_is_taken_for_each_look_up(
+def test_a_role_is_taken_once_and_again_before_it_expires(
     manager: Any, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its credentials last an hour; a process lasts longer."""
@@ -174,11 +176,36 @@ def test_a_role_is_taken_for_each_look_up(
     one = store({**settings, "role_arn": ROLE})
     assert one.get("KEY") == "hunter2"
     assert one.get("MISSING") is None
-    own, first, own_again, second = seen
+    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+    assert one._clients._signed_in
+    monkeypatch.setattr(one._clients._signed_in.session.get_credentials(), "_time_fetcher", lambda: in_an_hour)
+    monkeypatch.setattr("botocore.credentials._local_now", lambda: in_an_hour)
+    assert one.get("KEY") == "hunter2"
+    own, first, second, own_again, third = seen
     assert own == own_again == "AKIDEXAMPLE"
+    assert first == second
     assert first.startswith("ASIA")
-    assert second.startswith("ASIA")
-    assert first != second
+    assert third.startswith("ASIA")
+    assert third != first
+
+
+def test_a_forked_child_signs_in_for_itself(manager: Any, settings: dict[str, Any]) -> None:
+    manager.create_secret(Name="KEY", SecretString="hunter2")
+    one = store({**settings, "role_arn": ROLE})
+    assert one.get("KEY") == "hunter2"
+    clients = one._clients
+    before = clients.client("secretsmanager")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os.write(writing, (one.get("KEY") or "").encode())
+            os.write(writing, b"!" if clients.client("secretsmanager") is before else b"")
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        assert answer.read() == b"hunter2"
+    os.waitpid(child, 0)
 
 
 def test_its_own_keys_may_be_secrets_of_a_nearer_place(

@@ -67,7 +67,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     fake = FakeDriver()
     for module in (changing, applying):
         monkeypatch.setattr(module, "driver", fake.of)
+    monkeypatch.setattr(changing, "is_declared", lambda type, provider: False)
     return fake
+
+
+def sessions(provider: str) -> None:
+    """The fake driver needs none."""
 
 
 def resource(key: str, type: str = "bucket", **more: Any) -> Resource:
@@ -82,8 +87,8 @@ def graph(*resources: Resource) -> ResourceGraph:
 def bring(folder: Path, *resources: Resource) -> list[str]:
     """Diff and apply; the steps that were told."""
     told: list[str] = []
-    changes = diff(graph(*resources), load(folder), None)
-    apply(changes, folder, None, lambda change: told.append(f"{change.verb} {change.key}"))
+    changes = diff(graph(*resources), load(folder), sessions)
+    apply(changes, folder, sessions, lambda change: told.append(f"{change.verb} {change.key}"))
     return told
 
 
@@ -102,7 +107,7 @@ def test_creates_in_dependency_order_and_then_nothing(world: FakeDriver, tmp_pat
 def test_deletes_come_first_and_in_reverse(world: FakeDriver, tmp_path: Path) -> None:
     bring(tmp_path, resource("a"), resource("b"), resource("c"))
     assert bring(tmp_path, resource("c"), resource("d")) == ["delete b", "delete a", "create d"]
-    changes = destruction(load(tmp_path), "shop", "local", None)
+    changes = destruction(load(tmp_path), "shop", "local", sessions)
     assert verbs(changes) == ["delete d", "delete c"]
 
 
@@ -110,7 +115,7 @@ def test_updates_and_replaces_say_what_changes_and_what_is_lost(world: FakeDrive
     bring(tmp_path, resource("a"), resource("b"))
     world.holds["b"] = "3 objects"
     declared = [resource("a", spec={"lease": 5}), resource("b", name="other")]
-    changes = diff(graph(*declared), load(tmp_path), None)
+    changes = diff(graph(*declared), load(tmp_path), sessions)
     assert [(c.verb, c.fields, c.loses) for c in changes.changes] == [
         ("update", ("lease: None -> 5",), ""),
         ("replace", ("name: b -> other",), "3 objects"),
@@ -128,7 +133,7 @@ def test_what_no_driver_cares_about_is_recorded_all_the_same(world: FakeDriver, 
 def test_another_type_under_the_same_key_is_a_delete_and_a_create(world: FakeDriver, tmp_path: Path) -> None:
     bring(tmp_path, resource("a", "bucket"))
     world.holds["a"] = "3 objects"
-    changes = diff(graph(resource("a", "queue")), load(tmp_path), None)
+    changes = diff(graph(resource("a", "queue")), load(tmp_path), sessions)
     assert verbs(changes) == ["delete a", "create a"]
     assert [c.loses for c in changes.changes] == ["3 objects", ""]
     bring(tmp_path, resource("a", "queue"))
@@ -140,7 +145,7 @@ def test_what_vanished_is_created_again_and_what_is_gone_loses_nothing(world: Fa
     bring(tmp_path, resource("a"))
     world.world.clear()
     world.holds["a"] = "3 objects"
-    assert destruction(load(tmp_path), "shop", "local", None).losses == ()
+    assert destruction(load(tmp_path), "shop", "local", sessions).losses == ()
     assert bring(tmp_path, resource("a")) == ["create a"]
 
 
@@ -152,9 +157,9 @@ def test_an_unmanaged_resource_is_looked_for_and_never_touched(world: FakeDriver
     world.holds["a"] = "3 objects"
     assert bring(tmp_path, theirs) == ["create a"]
     assert bring(tmp_path, theirs) == []
-    changes = destruction(load(tmp_path), "shop", "local", None)
+    changes = destruction(load(tmp_path), "shop", "local", sessions)
     assert changes.losses == ()
-    apply(changes, tmp_path, None, lambda change: None)
+    apply(changes, tmp_path, sessions, lambda change: None)
     assert load(tmp_path).resources == {}
     assert world.calls == []
     assert ("bucket", "a") in world.world
@@ -176,8 +181,8 @@ def test_what_may_not_be_made(world: FakeDriver, tmp_path: Path) -> None:
     rows = resource("rows", "table")
     bring(tmp_path, kept, forced, rows)
     world.holds = {"kept": "1 object", "forced": "2 objects", "rows": "3 rows"}
-    gone = diff(graph(), load(tmp_path), None)
-    everything = destruction(load(tmp_path), "shop", "local", None)
+    gone = diff(graph(), load(tmp_path), sessions)
+    everything = destruction(load(tmp_path), "shop", "local", sessions)
 
     def refused(changes: ChangeSet, **how: bool) -> list[str]:
         return [words.split(" holds ")[0].split(" would ")[0] for words in refusals(changes, **how)]
@@ -188,7 +193,7 @@ def test_what_may_not_be_made(world: FakeDriver, tmp_path: Path) -> None:
     assert refused(everything, destroying=True, allow_data_loss=False) == [bucket]
     with pytest.raises(DataLossRefused, match="force_destroy: true"):
         refuse_data_loss(everything, destroying=True, allow_data_loss=False)
-    refuse_data_loss(destruction(State(), "shop", "local", None), destroying=True, allow_data_loss=False)
+    refuse_data_loss(destruction(State(), "shop", "local", sessions), destroying=True, allow_data_loss=False)
 
 
 def test_what_is_protected_is_neither_deleted_nor_replaced() -> None:

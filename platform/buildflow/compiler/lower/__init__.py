@@ -17,6 +17,7 @@ from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.ir.runtime import OptionsPlan, RuntimePlan, SecretsPlan
 from buildflow.primitives.registry import driver
 from buildflow.spec.document import Mapping
+from buildflow.spec.project import PROVIDERS
 
 
 def lower(
@@ -52,7 +53,7 @@ def lower(
         state_url=declaration.stack.state_url if declaration.stack else None,
         options=OptionsPlan(**declaration.options.model_dump(include=set(OptionsPlan.model_fields))),
         secrets=_secrets(declaration),
-        settings=_settings(declaration),
+        settings={p: s for p in PROVIDERS if p != "local" and (s := _settings(declaration, p))},
         resources=state.graph.resources,
         dependencies=tuple(dependencies),
         services=tuple(lower_service(key, service, state) for key, service in declaration.services.items()),
@@ -61,7 +62,7 @@ def lower(
         consumers=tuple(consumers),
         pools=tuple(lower_pools(consumers, dependencies, declaration)),
         gateway_dependencies=closure(
-            (r.handler for r in routes), dependencies, also=[r.auth for r in routes if r.auth is not None]
+            (r.handler for r in routes if r.handler), dependencies, also=[r.auth for r in routes if r.auth is not None]
         ),
         watched=tuple(r.key for r in state.graph.resources if hasattr(driver(r.type, r.provider), "watch")),
     )
@@ -73,10 +74,9 @@ def _with_columns(resource: Resource, state: Lowering) -> Resource:
     return resource.model_copy(update={"columns": columns}) if columns else resource
 
 
-def _settings(declaration: Declaration, provider: str | None = None) -> dict[str, Any]:
-    """The stack's own block for a provider (its own one); secrets in it are references still."""
-    stack = declaration.stack
-    block = getattr(stack, provider or stack.provider) if stack else None
+def _settings(declaration: Declaration, provider: str) -> dict[str, Any]:
+    """The stack's own block for a provider; secrets in it are references still."""
+    block = getattr(declaration.stack, provider) if declaration.stack else None
     return dict(block.model_dump(exclude_none=True)) if block else {}
 
 

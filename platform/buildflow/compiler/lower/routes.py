@@ -16,8 +16,8 @@ from buildflow.compiler.lower.rows import check_sink
 from buildflow.compiler.lower.state import Lowering, handler_plan
 from buildflow.compiler.references import NO_AUTH
 from buildflow.compiler.routing import full_path
-from buildflow.diagnostics import closest
-from buildflow.ir.runtime import CorsPlan, MiddlewarePlan, MountPlan, RoutePlan, ServicePlan
+from buildflow.diagnostics import Diagnostic, closest
+from buildflow.ir.runtime import CorsPlan, HandlerPlan, MiddlewarePlan, MountPlan, RoutePlan, ServicePlan
 from buildflow.ir.signature import Signature
 from buildflow.spec.project import Route, Service
 
@@ -66,37 +66,21 @@ _FROM_HERE = "it starts at the folder of this file"
 
 
 def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
-    place = ("routes", key, "handler")
     service = state.declaration.services.get(route.service or "")
     auth = route.auth or (service.auth if service else None)
     auth = None if auth == NO_AUTH else auth
     state.used.update(k for k in (route.sink, auth) if k)
-    signature = state.signature(route.handler, *place)
-    if signature is None:
-        return None
-    if route.sink:
-        check_sink(signature.returns, route.sink, route.handler, place, state)
-    if "${" in key or not all(state.declaration.knows("routes", key, name) for name in ("path", "inject")):
-        return None
-    _check_status(key, route, signature, state)
     method, _, path = key.partition(" ")
     path = full_path(state.declaration, route, path)
-    bound = bind(signature, state.names, explicit=route.inject, path=path_parameters(path), made=state.made)
-    state.use(bound)
-    state.unfit(
-        [
-            *bound.problems,
-            *check_route(signature, bound, path),
-            *check_filled(bound, state.names),
-            *check_query(bound, state.names, path),
-        ],
-        *place,
-        about=f"{route.handler}: ",
-    )
+    handler = None
+    if route.handler is None:
+        _check_without_handler(key, route, path, state)
+    elif (handler := _handler(key, route.handler, route, path, state)) is None:
+        return None
     return RoutePlan(
         method=method,
         path=path,
-        handler=handler_plan(signature, bound),
+        handler=handler,
         service=route.service,
         auth=auth,
         run_in=route.run_in,
@@ -108,10 +92,55 @@ def lower_route(key: str, route: Route, state: Lowering) -> RoutePlan | None:
     )
 
 
+def _handler(key: str, handler: str, route: Route, path: str, state: Lowering) -> HandlerPlan | None:
+    place = ("routes", key, "handler")
+    signature = state.signature(handler, *place)
+    if signature is None:
+        return None
+    if route.sink:
+        check_sink(signature.returns, route.sink, handler, place, state)
+    if "${" in key or not all(state.declaration.knows("routes", key, name) for name in ("path", "inject")):
+        return None
+    _check_status(key, route, signature, state)
+    bound = bind(signature, state.names, explicit=route.inject, path=path_parameters(path), made=state.made)
+    state.use(bound)
+    state.unfit(
+        [
+            *bound.problems,
+            *check_route(signature, bound, path),
+            *check_filled(bound, state.names),
+            *check_query(bound, state.names, path),
+        ],
+        *place,
+        about=f"{handler}: ",
+    )
+    return handler_plan(signature, bound)
+
+
+def _check_without_handler(key: str, route: Route, path: str, state: Lowering) -> None:
+    """What is sent goes to the sink as it is: nothing else has a place to go to."""
+    declaration, place = state.declaration, ("routes", key, "handler")
+    if route.sink is None:
+        if declaration.knows(*place) and declaration.knows("routes", key, "sink"):
+            message = f'`handler` is missing in route "{key}"'
+            state.found.append(Diagnostic("BF202", message, declaration.key_span("routes", key), _HANDLER_OR_SINK))
+        return
+    if route.inject:
+        message = "`inject` is for a handler, and this route has none"
+        span = declaration.key_span("routes", key, "inject")
+        state.found.append(Diagnostic("BF204", message, span, "add a `handler`, or remove it"))
+    for name in path_parameters(path) if declaration.knows("routes", key, "path") else ():
+        message = f'nothing takes the path parameter "{name}"'
+        state.unfit([Unfit("BF307", message, "add a `handler`, or send it in the body")], *place, about="")
+
+
+_HANDLER_OR_SINK = "a function as `package.module:function`, or a `sink` that takes the body as it is"
+
+
 def _check_status(key: str, route: Route, signature: Signature, state: Lowering) -> None:
     """Some statuses have no body. Source: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1"""
     has_none = route.status is not None and (route.status < 200 or route.status in (204, 205, 304))
     if has_none and signature.returns.kind not in ("unknown", "none", "named"):
-        message = f"an answer {route.status} has no body, and {route.handler} returns {signature.returns.text}"
+        message = f"an answer {route.status} has no body, and {signature.name} returns {signature.returns.text}"
         problem = Unfit("BF204", message, "return nothing, or choose another status", signature.place)
         state.unfit([problem], "routes", key, "status", about="")

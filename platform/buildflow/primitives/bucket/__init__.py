@@ -23,6 +23,12 @@ class AwsOptions(Options):
     """Fields that only AWS knows."""
 
     region: str | None = Field(default=None, description="Another region than the stack's.", examples=["us-east-1"])
+    kms_key: str | None = Field(
+        default=None,
+        pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$",
+        description="The ARN of the KMS key that encrypts its objects. Without one: S3's own keys.",
+        examples=["arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"],
+    )
 
 
 class GcpOptions(Options):
@@ -38,7 +44,25 @@ class Lifecycle(Options):
     expire_after: Duration | None = Field(
         default=None, gt=0, description="Objects older than this are deleted.", examples=["90d"]
     )
+    expire_versions_after: Duration | None = Field(
+        default=None,
+        gt=0,
+        description="With `versioning`: what was overwritten or deleted is kept this long.",
+        examples=["30d"],
+    )
     prefix: str = Field(default="", description="Only objects whose path starts with this.")
+
+
+class CrossOrigin(Options):
+    """Which pages of other origins may reach objects from a browser (clouds only)."""
+
+    origins: list[str] = Field(min_length=1, description="Origins; `*` is any.", examples=[["https://example.com"]])
+    methods: list[Literal["GET", "HEAD", "PUT", "POST", "DELETE"]] = Field(
+        default=["GET"], min_length=1, description="Methods that they may use."
+    )
+    headers: list[str] = Field(default_factory=list, description="Headers that a request may carry; `*` is any.")
+    expose: list[str] = Field(default_factory=list, description="Headers of the answer that a page may read.")
+    max_age: Duration = Field(default=600.0, ge=0, description="How long a browser may remember the answer.")
 
 
 class BucketSpec(Spec):
@@ -68,6 +92,13 @@ class BucketSpec(Spec):
     )
     versioning: bool = Field(default=False, description="Keep what is overwritten or deleted (clouds only).")
     lifecycle: Lifecycle = Field(default=Lifecycle(), description="What becomes of objects as they age (clouds only).")
+    cors: CrossOrigin | None = Field(
+        default=None, description="Which pages of other origins may reach objects from a browser (clouds only)."
+    )
+    public_access: bool = Field(
+        default=False,
+        description="Whether a policy of your own may make objects public; else that is blocked (clouds only).",
+    )
     deletion_protection: bool = Field(default=False, description="`destroy` and replacements are refused.")
     local: LocalOptions = Field(default=LocalOptions(), description="Fields of the local provider.")
     aws: AwsOptions = Field(default=AwsOptions(), description="Fields of AWS.")

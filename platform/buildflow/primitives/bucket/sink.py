@@ -15,7 +15,7 @@ from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Entry
 from buildflow.primitives.bucket.object_template import fill
 from buildflow.primitives.file.formats import Conversion, RowFormat
-from buildflow.primitives.table.duckdb_rows import describe
+from buildflow.primitives.rows import describe
 
 if TYPE_CHECKING:
     from buildflow.primitives.bucket.local_handle import LocalBucket
@@ -47,7 +47,9 @@ class BucketSink:
         self._now = now
         self._template = resource.spec.get("object", "{id}.{extension}")
         self._format = resource.spec.get("format", "json")
-        self._rows = None if self._format == "raw" else RowFormat(resource.key, self._format, resource.columns)
+        self._rows = (
+            None if self._format == "raw" else RowFormat(f'bucket "{resource.key}"', self._format, resource.columns)
+        )
 
     def check(self, row: Any) -> None:
         if self._rows is not None:

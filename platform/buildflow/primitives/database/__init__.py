@@ -15,6 +15,15 @@ class AwsOptions(Options):
 
     region: str | None = Field(default=None, description="Another region than the stack's.")
     multi_az: bool = Field(default=False, description="Whether a second instance stands by in another zone.")
+    subnets: list[str] = Field(
+        default_factory=list,
+        description="The subnets that it stands in: two or more of one network, in different zones. Without them: "
+        "those of the default network.",
+        examples=[["subnet-0a1b2c3d", "subnet-4e5f6a7b"]],
+    )
+    final_snapshot: bool = Field(
+        default=True, description="Whether RDS keeps a last snapshot when the server is deleted."
+    )
 
 
 class GcpOptions(Options):

@@ -13,7 +13,7 @@ from buildflow.primitives.base import Entry, SeenBefore
 from buildflow.primitives.database.postgresql_columns import type_of
 from buildflow.primitives.database.postgresql_pool import Connection, Pool
 from buildflow.primitives.database.postgresql_table import SinkTable, prepare_marks
-from buildflow.primitives.table.duckdb_rows import RowEncoder, Wire
+from buildflow.primitives.rows import RowEncoder, Wire
 from buildflow.primitives.table.duckdb_table import KEEP_DAYS, PRUNE_EVERY
 
 _TRIES = 4
@@ -45,7 +45,7 @@ class PostgreSQLSink:
     def __init__(self, pool: Pool, table: SinkTable) -> None:
         self._pool = pool
         self._table = table
-        self._encoder = RowEncoder(table.name, table.columns, _WIRE)
+        self._encoder = RowEncoder(f'table "{table.name}"', table.columns, _WIRE)
         self._insert = _insert(table, self._encoder.keys)
         self._prepared = False
         self._prune_at = 0.0

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from buildflow.errors import InvalidRow, ResourceFailed, ServiceUnavailable
 from buildflow.ir.columns import Column
+from buildflow.primitives.rows import RowEncoder, describe
 from buildflow.primitives.table.duckdb_columns import duckdb_type, quote, text
-from buildflow.primitives.table.duckdb_rows import RowEncoder, describe
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -37,7 +37,7 @@ _OPTIONS = {
 
 
 class RowFormat:
-    """The rows of one primitive in one format. Parquet needs columns."""
+    """The rows of one `owner`, in words (`bucket "orders"`), in one format. Parquet needs columns."""
 
     def __init__(self, owner: str, format: Format, columns: Sequence[Column]) -> None:
         self.format = format

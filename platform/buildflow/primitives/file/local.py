@@ -93,7 +93,7 @@ class LocalFileDriver:
 
     def sink(self, resource: Resource, session: LocalSession) -> FileSink:
         spec, rotation, journals = resource.spec, resource.spec["rotate"], _journals(resource, session)
-        format = RowFormat(resource.key, spec["format"], resource.columns)
+        format = RowFormat(f'file "{resource.key}"', spec["format"], resource.columns)
         place = _place(resource, session, journals)
         return FileSink(
             resource.key, spec["path"], format, journals, place, size=rotation["size"], every=rotation["every"]

@@ -233,7 +233,7 @@ class FileSink:
 
     def _convert(self, journal: Journal, part: Path) -> None:
         columns = [Column.model_validate(column) for column in journal.about["columns"]]
-        format = RowFormat(self._key, journal.about["format"], columns)
+        format = RowFormat(f'file "{self._key}"', journal.about["format"], columns)
         if format.as_it_is:
             journal.copy_rows(part)
             return

@@ -31,11 +31,16 @@ class FileChangeStreamSpec(Spec):
     lease: Duration = Field(
         default=30.0,
         ge=1,
+        le=43200,
         description="How long a worker that died keeps its events before others get them. A living one renews.",
         examples=["30s"],
     )
     retention: Duration = Field(
-        default=4 * 86400.0, ge=60, description="How long the cloud keeps events that nobody took.", examples=["4d"]
+        default=4 * 86400.0,
+        ge=60,
+        le=14 * 86400,
+        description="How long the cloud keeps events that nobody took.",
+        examples=["4d"],
     )
     gcp: GcpOptions = Field(default=GcpOptions(), description="Fields of Google Cloud.")
 

@@ -30,7 +30,11 @@ class SubscriptionSpec(Spec):
         examples=["30s"],
     )
     retention: Duration = Field(
-        default=4 * 86400.0, ge=60, description="How long messages that nobody took are kept.", examples=["4d"]
+        default=4 * 86400.0,
+        ge=60,
+        le=14 * 86400,
+        description="How long messages that nobody took are kept.",
+        examples=["4d"],
     )
     batch_size: int = Field(default=1000, gt=0, le=1000, description="Messages that are fetched at once, at most.")
     include_attributes: bool = Field(

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed, ServiceUnavailable
 from buildflow.ir.columns import Column
 from buildflow.primitives.base import Entry, SeenBefore
+from buildflow.primitives.rows import RowEncoder
 from buildflow.primitives.table.duckdb_columns import quote, readable, text
 from buildflow.primitives.table.duckdb_file import database
 from buildflow.primitives.table.duckdb_query import query
-from buildflow.primitives.table.duckdb_rows import RowEncoder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -74,7 +74,7 @@ class TableWriter:
 
     def __init__(self, location: Location, columns: Sequence[Column]) -> None:
         self._location = location
-        self._encoder = RowEncoder(location.name, columns)
+        self._encoder = RowEncoder(f'table "{location.name}"', columns)
         self._insert = f"INSERT INTO {location.sql} ({self._encoder.columns_sql}) {self._encoder.select}"
         self._prepared = False
         self._prune_at = 0.0

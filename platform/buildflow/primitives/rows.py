@@ -50,11 +50,11 @@ class Wire:
 
 
 class RowEncoder:
-    """The rows of one table. `encode` gives JSON fragments, commas join them; a row is a record of `keys`.
-    `select` unpacks them in DuckDB."""
+    """The rows of one `owner`, in words (`table "orders"`). `encode` gives JSON fragments, commas join them; a row is
+    a record of `keys`. `select` unpacks them in DuckDB."""
 
-    def __init__(self, table: str, columns: Sequence[Column], wire: Wire | None = None) -> None:
-        self._table = table
+    def __init__(self, owner: str, columns: Sequence[Column], wire: Wire | None = None) -> None:
+        self._owner = owner
         self._columns = tuple(columns)
         self._wire = wire or _DUCKDB
         self.keys = [f"c{i}" for i in range(len(self._columns))]
@@ -91,7 +91,7 @@ class RowEncoder:
     def _invalid(self, problems: Problems) -> InvalidRow:
         shown = list(problems)[:_SHOWN]
         rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        invalid = InvalidRow(f'table "{self._table}": {"; ".join(shown)}{rest}')
+        invalid = InvalidRow(f"{self._owner}: {'; '.join(shown)}{rest}")
         invalid.fields = [(tuple(name.split(".")) if name else (), words) for words, name in problems.items()]
         return invalid
 

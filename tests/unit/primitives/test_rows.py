@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from buildflow.errors import InvalidRow
 from buildflow.ir.columns import Column
+from buildflow.primitives.rows import RowEncoder
 from buildflow.primitives.table.duckdb_columns import definition
 from buildflow.primitives.table.duckdb_file import database
-from buildflow.primitives.table.duckdb_rows import RowEncoder
 from buildflow.primitives.table.duckdb_table import DuckDBTable, Location
 
 LABELS = Column(
@@ -36,7 +36,7 @@ def table(path: Path, *columns: Column) -> DuckDBTable:
 
 def refusal(columns: tuple[Column, ...], *rows: Any) -> str:
     with pytest.raises(InvalidRow) as caught:
-        RowEncoder("people", columns).encode([rows])
+        RowEncoder('table "people"', columns).encode([rows])
     return str(caught.value)
 
 

@@ -1,0 +1,62 @@
+"""A bucket on AWS: S3."""
+
+from typing import Any
+
+from buildflow.ir.graph import Resource
+from buildflow.primitives.base import Grant, Role, Sink
+from buildflow.providers.aws import AwsSession
+from buildflow.providers.names import S3_BUCKET
+
+
+class S3BucketDriver:
+    """`bucket` on AWS; a `CloudDriver`."""
+
+    label = "S3Bucket"
+    outputs = ("name", "url", "arn", "region")
+
+    def name(self, key: str, spec: Any, project: str, stack: str) -> str:
+        return spec.name or S3_BUCKET.physical(project, stack, key)
+
+    def identify(self, resource: Resource, settings: Any) -> str:
+        return f"s3://{resource.name}"
+
+    def check_name(self, name: str) -> str:
+        return S3_BUCKET.refuses(name)
+
+    def declare(self, resource: Resource, program: Any) -> Any:
+        from buildflow.primitives.bucket.aws_resources import S3Bucket
+
+        return S3Bucket(resource, program)
+
+    def grants(self, resource: Resource, role: Role) -> tuple[Grant, ...]:
+        """A handle reads, writes, deletes and lists; a sink only writes. Where a key of one's own encrypts, what goes
+        up in parts has to be decrypted, too."""
+        written = ("s3:PutObject", "s3:AbortMultipartUpload")
+        encrypted = (resource.spec.get("aws") or {}).get("kms_key")
+        key = (Grant(resource.key, ("kms:Decrypt", "kms:GenerateDataKey"), on="kms_key_arn"),) if encrypted else ()
+        if role is Role.SINK:
+            return (Grant(resource.key, written, below="/*"), *key)
+        read = ("s3:GetObject", "s3:DeleteObject")
+        return (Grant(resource.key, (*read, *written), below="/*"), Grant(resource.key, ("s3:ListBucket",)), *key)
+
+    def content(self, resource: Resource, session: AwsSession) -> str:
+        """Its objects, older versions included, counted to a thousand."""
+        with session.spoken("s3", f'bucket "{resource.name}"'):
+            client = session.client("s3", session.region_of(resource))
+            found = client.list_object_versions(Bucket=resource.name, MaxKeys=1000)
+        count = len(found.get("Versions", ())) + len(found.get("DeleteMarkers", ()))
+        more = "more than " if found.get("IsTruncated") else ""
+        return f"{more}{count:,} object{'s' * (count != 1)}" if count else ""
+
+    def sink(self, resource: Resource, session: AwsSession) -> Sink:
+        from buildflow.primitives.bucket.s3 import bucket_sink
+
+        return bucket_sink(resource, session)
+
+    def handle(self, resource: Resource, session: AwsSession) -> Any:
+        from buildflow.primitives.bucket.s3 import S3BucketHandle
+
+        return S3BucketHandle(resource, session)
+
+
+DRIVER = S3BucketDriver()

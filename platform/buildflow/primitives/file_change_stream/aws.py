@@ -1,0 +1,57 @@
+"""A file change stream on AWS: S3's notifications in an SQS queue of its own."""
+
+from typing import Any
+
+from buildflow.ir.graph import Resource
+from buildflow.primitives.base import Grant, Role, Source
+from buildflow.primitives.queue.aws import TAKEN, messages_in
+from buildflow.providers.aws import AwsSession
+from buildflow.providers.names import SQS_QUEUE
+from buildflow.types.events import FileChangeEvent
+
+
+class S3FileChangeStreamDriver:
+    """`file_change_stream` on AWS; a `CloudDriver`."""
+
+    label = "S3FileChangeStream"
+    outputs = ("name", "url", "arn", "redrive_url")
+
+    def name(self, key: str, spec: Any, project: str, stack: str) -> str:
+        return spec.name or SQS_QUEUE.physical(project, stack, key)
+
+    def identify(self, resource: Resource, settings: Any) -> str:
+        return f"sqs://{resource.name}"
+
+    def check_name(self, name: str) -> str:
+        return SQS_QUEUE.refuses(name)
+
+    def declare(self, resource: Resource, program: Any) -> Any:
+        from buildflow.primitives.file_change_stream.aws_resources import S3FileChangeStream
+
+        return S3FileChangeStream(resource, program)
+
+    def grants(self, resource: Resource, role: Role) -> tuple[Grant, ...]:
+        """Its events, and to read the objects that they are about. Who may not list a bucket is refused what it does
+        not hold, and never told that an object is gone."""
+        bucket = resource.references["bucket"]
+        return (
+            Grant(resource.key, TAKEN),
+            Grant(bucket, ("s3:GetObject",), below="/*"),
+            Grant(bucket, ("s3:ListBucket",)),
+        )
+
+    def content(self, resource: Resource, session: AwsSession) -> str:
+        return messages_in(resource, session, "event")
+
+    def source(self, resource: Resource, session: AwsSession) -> Source:
+        from buildflow.primitives.file_change_stream.s3_events import event_source
+
+        return event_source(resource, session)
+
+    def decode(self, body: bytes, resource: Resource, session: AwsSession) -> FileChangeEvent:
+        from buildflow.primitives.file_change_stream.s3_events import decode
+
+        return decode(body, resource, session)
+
+
+DRIVER = S3FileChangeStreamDriver()

@@ -1,0 +1,194 @@
+"""File changes as S3 tells them: messages in an SQS queue, an event each as a rule."""
+
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from buildflow.ir.graph import Resource
+from buildflow.primitives.base import Element
+from buildflow.primitives.file_change_stream.ledger import bucket_of
+from buildflow.primitives.file_change_stream.local import DRIVER as BY_HAND
+from buildflow.primitives.queue.sqs import SQSSource, deliveries_of, source_options
+from buildflow.primitives.queue.sqs_queue import queue_of
+from buildflow.providers.aws import AwsSession
+from buildflow.types.events import FileChangeEvent
+
+if TYPE_CHECKING:
+    from buildflow.primitives.bucket.s3 import S3BucketHandle
+
+_KINDS = {"ObjectCreated": "created", "ObjectRemoved": "deleted", "LifecycleExpiration": "deleted"}
+"""By the first word of an event's name. Source:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html"""
+
+
+@dataclass
+class _Together:
+    """A message of several events, which is settled when each of them is."""
+
+    waiting: set[str]
+    """The ids of those that are not settled yet."""
+    again: list[tuple[float, bool, bool]] = field(default_factory=list)
+    """How some of them are to come again: after which delay, alone, counted."""
+
+    def settled(self, element: Element) -> bool:
+        """Whether this was the last one."""
+        self.waiting.discard(element.id)
+        return not self.waiting
+
+
+class EventSource(SQSSource):
+    """A `Source` of the events of one bucket; an element is an event.
+
+    S3's test message, and the markers of empty folders that its console makes, are acknowledged silently. Where a
+    message holds several events, each is an element of its own, whose message stays until all are settled; when one
+    of them is to come again all do, under the same ids.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._together: dict[str, _Together] = {}
+        self._left_over: list[Element] = []
+
+    def lease(self, limit: int) -> Sequence[Element]:
+        mine = [element for element in self._left_over if self._is_mine(element)]
+        mine += [event for element in super().lease(limit - len(mine)) for event in self._events(element)]
+        self._left_over = mine[limit:]
+        return mine[:limit]
+
+    def acknowledge(self, elements: Sequence[Element]) -> None:
+        done = []
+        for element in elements:
+            together = self._together.get(element.receipt)
+            if together is None:
+                done.append(element)
+            elif together.settled(element):
+                if together.again:
+                    self._release_together(element, together)
+                else:
+                    done.append(element)
+        super().acknowledge(done)
+        for element in done:
+            self._together.pop(element.receipt, None)
+
+    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False, counted: bool = True) -> None:
+        together = self._together.get(element.receipt)
+        if together is None:
+            super().release(element, delay=delay, alone=alone, counted=counted)
+            return
+        together.again.append((delay, alone, counted))
+        if together.settled(element):
+            self._release_together(element, together)
+
+    def _release_together(self, element: Element, together: _Together) -> None:
+        delays, alone, counted = zip(*together.again, strict=True)
+        super().release(element, delay=max(delays), alone=any(alone), counted=any(counted))
+        self._together.pop(element.receipt, None)
+
+    def _events(self, element: Element) -> list[Element]:
+        """A message's events, as elements."""
+        records = _records(element.body)
+        if records is None:
+            return [element]
+        wanted = [record for record in records if not _is_folder(record)]
+        if not wanted:
+            super().acknowledge([element])
+            return []
+        if len(records) == 1:
+            return [element]
+        events = [
+            replace(element, id=f"{element.id}#{number}", body=json.dumps({"Records": [record]}).encode())
+            for number, record in enumerate(wanted)
+        ]
+        self._together[element.receipt] = _Together({event.id for event in events})
+        return events
+
+
+def _records(body: bytes) -> list[dict[str, Any]] | None:
+    """The events in a message of S3, none in its test message; None for another message."""
+    try:
+        message = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(message, dict):
+        return None
+    if message.get("Event") == "s3:TestEvent":
+        return []
+    records = message.get("Records")
+    whole = isinstance(records, list) and all(_is_record(record) for record in records)
+    return records if whole else None
+
+
+def _is_record(record: Any) -> bool:
+    try:
+        return all(isinstance(text, str) for text in (record["s3"]["object"]["key"], record["eventName"]))
+    except (TypeError, KeyError):
+        return False
+
+
+def _is_folder(record: Mapping[str, Any]) -> bool:
+    about = record["s3"]["object"]
+    return unquote_plus(about["key"]).endswith("/") and not about.get("size")
+
+
+def decode(body: bytes, resource: Resource, session: AwsSession) -> FileChangeEvent:
+    """The event in an element's body; its object is read from the bucket when asked for. Beside what S3 writes, it
+    takes what `platform send` names by hand: `{"file_path": "cat.png"}`. Raises ValueError, in words."""
+    records = _records(body)
+    event = _event(records[0], resource, session) if records else BY_HAND.decode(body, resource, session)
+    about = _S3Object(event.file_path, resource, session)
+    return replace(event, read=about.read, local_path=about.local_path)
+
+
+def _event(record: Mapping[str, Any], resource: Resource, session: AwsSession) -> FileChangeEvent:
+    name, about = str(record["eventName"]), record["s3"]["object"]
+    kind = _KINDS.get(name.partition(":")[0])
+    if kind is None:
+        raise ValueError(f"S3 tells of {name}, which is neither a creation nor a removal")
+    facts = {field: about[field] for field in ("eTag", "versionId", "sequencer") if field in about}
+    return FileChangeEvent(
+        file_path=unquote_plus(about["key"]),
+        event_type=kind,
+        bucket=bucket_of(resource, session).name,
+        size=int(about.get("size") or 0),
+        time=datetime.fromisoformat(record["eventTime"]) if record.get("eventTime") else None,
+        metadata={"eventName": name, **facts},
+    )
+
+
+class _S3Object:
+    """The object that an event is about; asks for it when it is first read."""
+
+    def __init__(self, path: str, stream: Resource, session: AwsSession) -> None:
+        self._path = path
+        self._stream = stream
+        self._session = session
+
+    @cached_property
+    def _bucket(self) -> "S3BucketHandle":
+        from buildflow.primitives.bucket.s3 import S3BucketHandle
+
+        return S3BucketHandle(bucket_of(self._stream, self._session), self._session)
+
+    def read(self) -> bytes:
+        return self._bucket.read_object(self._path)
+
+    def local_path(self) -> Path:
+        """A temporary file, which goes when nobody has the event any more."""
+        folder = tempfile.mkdtemp(prefix="buildflow-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        name = PurePosixPath(self._path).name
+        target = Path(folder, name if name.isprintable() and 0 < len(name.encode()) <= 200 else "object")
+        self._bucket.download(self._path, target)
+        return target
+
+
+def event_source(resource: Resource, session: AwsSession) -> EventSource:
+    return EventSource(queue_of(resource, session), deliveries_of(resource, session), **source_options(resource))

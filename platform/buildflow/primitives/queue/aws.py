@@ -1,0 +1,75 @@
+"""A queue on AWS: SQS."""
+
+from typing import Any
+
+from buildflow.ir.graph import Resource
+from buildflow.primitives.base import Grant, Role, Sink, Source
+from buildflow.providers.aws import AwsSession
+from buildflow.providers.names import SQS_FIFO_QUEUE, SQS_QUEUE, NameRule
+
+TAKEN = (
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+    "sqs:GetQueueUrl",
+)
+"""What a consumer does with the queue behind its source."""
+SENT = ("sqs:SendMessage", "sqs:GetQueueUrl")
+
+
+class SQSQueueDriver:
+    """`queue` on AWS; a `CloudDriver`."""
+
+    label = "SQSQueue"
+    outputs = ("name", "url", "arn", "redrive_url")
+
+    def name(self, key: str, spec: Any, project: str, stack: str) -> str:
+        return spec.name or _rule(spec.aws.fifo).physical(project, stack, key)
+
+    def identify(self, resource: Resource, settings: Any) -> str:
+        return f"sqs://{resource.name}"
+
+    def check_name(self, name: str) -> str:
+        return _rule(name.endswith(".fifo")).refuses(name)
+
+    def declare(self, resource: Resource, program: Any) -> Any:
+        from buildflow.primitives.queue.aws_resources import SQSQueue
+
+        return SQSQueue(resource, program)
+
+    def grants(self, resource: Resource, role: Role) -> tuple[Grant, ...]:
+        return (Grant(resource.key, TAKEN if role is Role.SOURCE else SENT),)
+
+    def content(self, resource: Resource, session: AwsSession) -> str:
+        return messages_in(resource, session, "message")
+
+    def source(self, resource: Resource, session: AwsSession) -> Source:
+        from buildflow.primitives.queue.sqs import queue_source
+
+        return queue_source(resource, session)
+
+    def sink(self, resource: Resource, session: AwsSession) -> Sink:
+        from buildflow.primitives.queue.sqs import queue_sink
+
+        return queue_sink(resource, session)
+
+    def handle(self, resource: Resource, session: AwsSession) -> Any:
+        from buildflow.primitives.queue.sqs import queue_handle
+
+        return queue_handle(resource, session)
+
+
+def messages_in(resource: Resource, session: AwsSession, noun: str) -> str:
+    """What the queue behind a source holds, in words; SQS counts about."""
+    from buildflow.primitives.queue.sqs_queue import queue_of
+
+    count = sum(queue_of(resource, session).counts())
+    return f"about {count:,} {noun}{'s' * (count != 1)}" if count else ""
+
+
+def _rule(fifo: bool) -> NameRule:
+    return SQS_FIFO_QUEUE if fifo else SQS_QUEUE
+
+
+DRIVER = SQSQueueDriver()

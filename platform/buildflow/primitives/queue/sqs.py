@@ -1,0 +1,364 @@
+"""A queue on AWS: SQS as a source, a sink and a handle."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from buildflow.errors import BuildflowError, NotApplied, ServiceUnavailable
+from buildflow.ir.graph import Resource
+from buildflow.primitives.base import Element
+from buildflow.primitives.messages import Encoder, encoder
+from buildflow.primitives.queue.local import LocalQueue, QueueSink
+from buildflow.primitives.queue.sqs_deliveries import Deliveries, Note
+from buildflow.primitives.queue.sqs_messages import GROUP, LARGEST, envelope, opened
+from buildflow.primitives.queue.sqs_queue import LONGEST, SQSQueue, queue_of
+from buildflow.primitives.queue.sqs_redrive import RedriveQueue
+from buildflow.primitives.redis_stream import Outgoing
+from buildflow.providers.aws import AT_ONCE, AwsSession, at_once
+from buildflow.providers.aws_batches import TEN
+
+if TYPE_CHECKING:
+    from buildflow.primitives.queue.sqs_order import InOrder
+
+log = logging.getLogger("buildflow.sqs")
+
+_KEEP = 1.0
+"""Seconds for which a message that came while nobody asked for one is kept, before others get it."""
+_FORGET = 256
+"""Leases that have lapsed are dropped from our list when it has grown by so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A message, and until when it is ours, by `time.monotonic`."""
+
+    message: Mapping[str, Any]
+    until: float
+
+    @property
+    def id(self) -> str:
+        return str(self.message["MessageId"])
+
+    @property
+    def deliveries(self) -> int:
+        return int(self.message["Attributes"]["ApproximateReceiveCount"])
+
+
+class SQSSource:
+    """A `Source` on an SQS queue: a lease is a message's visibility timeout.
+
+    Attempts are SQS' count of deliveries without those that were none; what SQS does not remember of them is in
+    `Deliveries`. A worker that dies says nothing, so its messages come again when their leases lapse. Without the
+    stack's Redis what comes again cannot be leased. A delay is at least a second, and 12 hours at most, as SQS has it.
+    """
+
+    def __init__(
+        self,
+        queue: SQSQueue,
+        deliveries: Deliveries,
+        *,
+        lease_seconds: float = 30.0,
+        most: int = 0,
+        carries_headers: bool = True,
+    ) -> None:
+        self.queue = queue
+        self.deliveries = deliveries
+        self.lease_seconds = lease_seconds
+        self._most = most
+        self._carries_headers = carries_headers
+        self._begun: Deliveries | None = None
+        """How often handlers have begun with elements that are taken in order."""
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}
+        """Until when each lease is ours, by receipt."""
+        self._forget_at = _FORGET
+        self._kept: list[_Received] = []
+        self._giving_back: threading.Timer | None = None
+        self._was_empty = False
+        self._closed = threading.Event()
+
+    # -- a source ------------------------------------------------------------------------------------------
+
+    def wait(self, seconds: float) -> None:
+        """By a long poll, which may bring a message: it is kept for the next `lease`, a moment at most."""
+        if seconds < 1:  # SQS counts in whole seconds
+            self._closed.wait(seconds)
+            return
+        if self._closed.is_set() or self._kept:
+            return
+        patience = min(int(seconds), 20)
+        self._keep(self._receive(1, patience))
+        self._was_empty = not self._kept
+
+    def lease(self, limit: int) -> Sequence[Element]:
+        limit = min(limit, self._most or limit)
+        if limit < 1:
+            return []
+        received = self._take_kept(limit)
+        was_empty, self._was_empty = self._was_empty, False
+        if len(received) < limit and not was_empty:
+            received += self._receive_many(limit - len(received))
+        try:
+            return self._elements(_once(received))
+        except BaseException:
+            self._keep(received)
+            raise
+
+    def renew(self, elements: Sequence[Element]) -> None:
+        """Those whose leases have lapsed are others' by now, perhaps, and stay theirs."""
+        began = time.monotonic()
+        mine = {element.receipt: element for element in elements if self._is_mine(element)}
+        seconds = self._hidden_seconds()
+        lost = set(self.queue.hide((_handle(r), min(seconds, _longest(r))) for r in mine))
+        for receipt in mine:
+            if _handle(receipt) in lost:
+                log.warning("queue %s: the lease of %s cannot be renewed", self.queue.name, mine[receipt].id)
+            else:
+                self._note_lease(receipt, began + seconds)
+
+    def acknowledge(self, elements: Sequence[Element]) -> None:
+        """Whoever holds the lease by now: acknowledged means committed, so even when ours lapsed and another
+        worker has the element, there is nothing left to do for it."""
+        self.queue.delete([_handle(element.receipt) for element in elements])
+        self._drop(elements)
+        try:
+            if again := [_message(e.receipt) for e in elements if _deliveries(e.receipt) > 1]:
+                self.deliveries.forget(again)
+            if self._begun is not None and elements:
+                self._begun.forget([_message(e.receipt) for e in elements])
+        except ServiceUnavailable as exc:  # they end by themselves
+            log.info("queue %s: notes of %d messages are left behind: %s", self.queue.name, len(elements), exc)
+
+    def release(self, element: Element, *, delay: float = 0.0, alone: bool = False, counted: bool = True) -> None:
+        """One whose lease has lapsed is left to whoever has it by now."""
+        if not self._is_mine(element):
+            return
+        deliveries = _deliveries(element.receipt)
+        uncounted = deliveries - element.attempt + (0 if counted else 1)
+        delay = min(delay, _longest(element.receipt))
+        self.deliveries.write(_message(element.receipt), Note(deliveries, uncounted, alone), delay)
+        self.queue.hide([(_handle(element.receipt), math.ceil(max(0.0, delay)))])
+        self._drop([element])
+
+    def send(self, body: bytes, headers: Mapping[str, str], id: str | None = None) -> str:
+        return self.queue.send(body, headers, id)
+
+    def send_many(self, elements: Sequence[Outgoing]) -> list[str]:
+        return self.queue.send_many(elements)
+
+    def backlog(self) -> int:
+        waiting, _ = self.queue.counts()
+        return waiting + self.deliveries.delayed()
+
+    def in_flight(self) -> int:
+        _, hidden = self.queue.counts()
+        return max(0, hidden - self.deliveries.delayed())
+
+    def in_order(self, lock: str, token: str) -> "InOrder":
+        """The queue for one leader, who holds `lock` (a key of the stack's Redis) with `token`."""
+        from buildflow.primitives.queue.sqs_order import InOrder
+
+        self._begun = Deliveries(self.deliveries.redis, f"{self.deliveries.key}:begun")
+        return InOrder(self, self._begun, lock, token)
+
+    def message_of(self, element: Element) -> str:
+        """SQS' own id of an element's message."""
+        return _message(element.receipt)
+
+    def close(self) -> None:
+        """Give back what was kept; what is leased comes again when its lease lapses."""
+        self._closed.set()
+        self._give_back_kept()
+
+    # -- leases --------------------------------------------------------------------------------------------
+
+    def _hidden_seconds(self) -> int:
+        return min(LONGEST, math.ceil(self.lease_seconds))
+
+    def _is_mine(self, element: Element) -> bool:
+        """Not when its lease has lapsed: SQS may take an old receipt for a message that another worker has."""
+        with self._lock:
+            return self._until.get(element.receipt, math.inf) > time.monotonic()
+
+    def _note_lease(self, receipt: str, until: float) -> None:
+        with self._lock:
+            self._until[receipt] = until
+            if len(self._until) >= self._forget_at:
+                before = time.monotonic() - LONGEST
+                self._until = {receipt: until for receipt, until in self._until.items() if until > before}
+                self._forget_at = len(self._until) + _FORGET
+
+    def _drop(self, elements: Sequence[Element]) -> None:
+        with self._lock:
+            for element in elements:
+                self._until.pop(element.receipt, None)
+
+    # -- receiving -----------------------------------------------------------------------------------------
+
+    def _receive(self, count: int, wait: int = 0) -> list[_Received]:
+        """They are ours for `lease_seconds` at least from now on: hidden for as long as we waited, too."""
+        until = time.monotonic() + wait + self._hidden_seconds()
+        found = self.queue.receive(count, wait=wait, hidden=min(LONGEST, self._hidden_seconds() + wait))
+        return [_Received(message, until) for message in found]
+
+    def _receive_many(self, wanted: int) -> list[_Received]:
+        """Ten, and where there are ten more of them, with several requests at once."""
+        end = time.monotonic() + self.lease_seconds / 4
+        found = last = self._receive(wanted)
+        asked = min(TEN, wanted)
+        while len(last) == asked and len(found) < wanted and time.monotonic() < end:
+            left = min(wanted - len(found), AT_ONCE * TEN)
+            asked = left
+            requests = [min(TEN, left - start) for start in range(0, left, TEN)]
+            last = [one for some in at_once(self._receive_or_say, requests) for one in some]
+            found = found + last
+        return found
+
+    def _receive_or_say(self, count: int) -> list[_Received]:
+        """For one of several requests: what the others brought is not to be lost with it."""
+        try:
+            return self._receive(count)
+        except BuildflowError as exc:
+            log.warning("%s", exc)
+            return []
+
+    def _elements(self, received: Sequence[_Received]) -> list[Element]:
+        now = time.monotonic()
+        mine = [one for one in received if one.until > now]
+        again = [one.id for one in mine if one.deliveries > 1]
+        notes = dict(zip(again, self.deliveries.read(again), strict=True))
+        elements = [self._element(one, notes.get(one.id, Note())) for one in mine]
+        for element, one in zip(elements, mine, strict=True):
+            self._note_lease(element.receipt, one.until)
+        return elements
+
+    def _element(self, one: _Received, note: Note) -> Element:
+        message = one.message
+        id, body, headers = opened(message["Body"], message.get("MessageAttributes") or {})
+        facts = message["Attributes"]
+        if GROUP in facts:
+            headers[GROUP] = facts[GROUP]
+        return Element(
+            id=id or one.id,
+            body=body,
+            receipt=f"{one.deliveries} {time.time():.0f} {one.id} {message['ReceiptHandle']}",
+            attempt=max(1, one.deliveries - note.uncounted),
+            headers=headers if self._carries_headers else {},
+            sent_at=datetime.fromtimestamp(int(facts["SentTimestamp"]) / 1000, UTC),
+            alone=one.deliveries > 1 and (note.alone or note.deliveries < one.deliveries - 1),
+        )
+
+    # -- what came while nobody asked ----------------------------------------------------------------------
+
+    def _keep(self, received: Sequence[_Received]) -> None:
+        if not received:
+            return
+        with self._lock:
+            self._kept += received
+            if self._giving_back is None:
+                self._giving_back = threading.Timer(min(_KEEP, self.lease_seconds / 2), self._give_back_kept)
+                self._giving_back.daemon = True
+                self._giving_back.start()
+
+    def _take_kept(self, limit: int) -> list[_Received]:
+        with self._lock:
+            taken, self._kept = self._kept[:limit], self._kept[limit:]
+            if not self._kept and self._giving_back is not None:
+                self._giving_back.cancel()
+                self._giving_back = None
+        return taken
+
+    def _give_back_kept(self) -> None:
+        """To others, as they were: every child of ours is busy."""
+        kept = self._take_kept(len(self._kept))
+        try:
+            for element in self._elements(kept):
+                self.release(element, alone=element.alone, counted=False)
+        except BuildflowError as exc:
+            log.warning("queue %s: %d messages come again when they lapse: %s", self.queue.name, len(kept), exc)
+
+
+def _once(received: Sequence[_Received]) -> list[_Received]:
+    """SQS may give two requests the same message; its last receipt counts."""
+    found: dict[str, _Received] = {}
+    for one in received:
+        if one.id not in found or found[one.id].deliveries < one.deliveries:
+            found[one.id] = one
+    return list(found.values())
+
+
+def _deliveries(receipt: str) -> int:
+    return int(receipt.split(" ", 1)[0])
+
+
+def _message(receipt: str) -> str:
+    return receipt.split(" ")[2]
+
+
+def _handle(receipt: str) -> str:
+    return receipt.split(" ", 3)[3]
+
+
+def _longest(receipt: str) -> int:
+    """For how many seconds SQS hides it yet."""
+    age = math.ceil(time.time()) - int(receipt.split(" ", 2)[1])
+    return max(0, LONGEST - max(0, age) - 1)
+
+
+# -- of a resource -----------------------------------------------------------------------------------------
+
+
+def queue_source(resource: Resource, session: AwsSession) -> SQSSource:
+    """Of a queue, or of a subscription, whose messages come raw."""
+    return SQSSource(queue_of(resource, session), deliveries_of(resource, session), **source_options(resource))
+
+
+def source_options(resource: Resource) -> dict[str, Any]:
+    spec = resource.spec
+    return {
+        "lease_seconds": float(spec.get("lease", 30.0)),
+        "most": int(spec.get("batch_size", 0)),
+        "carries_headers": bool(spec.get("include_attributes", True)),
+    }
+
+
+def deliveries_of(resource: Resource, session: AwsSession) -> Deliveries:
+    return Deliveries(session.redis, f"{session.namespace}:sqs:{resource.name}")
+
+
+def queue_sink(resource: Resource, session: AwsSession) -> QueueSink:
+    """Each row is a message of its own; a `Message` with its attributes. A repeated commit sends under the same ids,
+    by which whoever takes the messages can tell, and which a FIFO queue drops for five minutes."""
+    return QueueSink(queue_of(resource, session, deduplicate=True), checked(encoder(resource, session.graph)))
+
+
+def queue_handle(resource: Resource, session: AwsSession) -> LocalQueue:
+    return LocalQueue(resource.name, queue_of(resource, session), encoder(resource, session.graph))
+
+
+def checked(encode: Encoder, largest: int = LARGEST) -> Encoder:
+    """An encoder that refuses what is too large for a message."""
+
+    def encode_checked(row: Any) -> bytes:
+        body = encode(row)
+        envelope(body, {}, None, largest=largest)
+        return body
+
+    return encode_checked
+
+
+def redrive_of(resource: Resource, session: AwsSession) -> RedriveQueue | None:
+    """The queue into which SQS itself moves what was received too often; None where there is none."""
+    url = str(resource.outputs.get("redrive_url") or "")
+    stem, dot, fifo = resource.name.partition(".fifo")
+    name = f"{stem}-redrive{dot}{fifo}"
+    queue = SQSQueue(session, name, url=url, region=session.region_of(resource))
+    try:
+        return RedriveQueue(queue) if queue.url else None
+    except NotApplied:
+        return None

@@ -1,0 +1,44 @@
+"""A stack's `aws:` block as Pulumi's provider of one region: who signs in, and where."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from buildflow.providers.secrets import cloud_sdk
+
+aws = cloud_sdk("pulumi_aws", "aws")
+
+SERVICES = ("ec2", "iam", "rds", "s3", "secretsmanager", "sns", "sqs", "sts")
+"""What the programs use, for stacks with an endpoint of their own."""
+_KEYS = {"aws_access_key_id": "access_key", "aws_secret_access_key": "secret_key", "aws_session_token": "token"}
+
+
+def make_provider(settings: Mapping[str, Any], region: str | None) -> Any:
+    """Without a region, the one that the environment or the profile names."""
+    return aws.Provider(
+        f"aws-{region}" if region else "aws",
+        region=region,
+        profile=settings.get("profile"),
+        **{name: pulumi.Output.secret(settings[key]) for key, name in _KEYS.items() if settings.get(key)},
+        **_role(settings.get("role_arn")),
+        **_endpoint(settings.get("endpoint_url")),
+    )
+
+
+def _role(arn: str | None) -> dict[str, Any]:
+    # a provider's settings are JSON, in which only these classes write Pulumi's names
+    return {"assume_roles": [aws.ProviderAssumeRoleArgs(role_arn=arn, session_name="buildflow")]} if arn else {}
+
+
+def _endpoint(url: str | None) -> dict[str, Any]:
+    """An emulator knows neither AWS' accounts nor its host names for buckets."""
+    if url is None:
+        return {}
+    return {
+        "endpoints": [aws.ProviderEndpointArgs(**dict.fromkeys(SERVICES, url))],
+        "s3_use_path_style": True,
+        "skip_credentials_validation": True,
+        "skip_metadata_api_check": True,
+        "skip_requesting_account_id": True,
+    }

@@ -1,0 +1,80 @@
+"""Pulumi's steps as changes of primitives: what becomes of each, and what that would lose."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from buildflow.errors import NotApplied
+from buildflow.ir.changes import ResourceChange, Verb
+from buildflow.ir.graph import Resource, ResourceGraph
+from buildflow.primitives.registry import driver
+from buildflow.provision.cloud.steps import Step, Steps
+from buildflow.provision.state import State
+
+HOLDS_DATA = ("aws:s3/bucket:Bucket", "aws:sqs/queue:Queue", "aws:rds/instance:Instance")
+"""What loses people's data when it is replaced or deleted."""
+
+Sessions = Callable[[str], Any]
+"""The session of a provider."""
+
+
+def resource_changes(steps: Steps, graph: ResourceGraph, state: State, sessions: Sessions) -> Iterator[ResourceChange]:
+    """What the steps mean for the primitives of a graph and of what is recorded; other components are left out."""
+    for (key, label), found in steps.by_component().items():
+        new, old = (_labelled(resources.get(key), label) for resources in (graph.by_key, state.resources))
+        verb = verb_of(found)
+        known = new or old
+        if verb is None or known is None:
+            continue
+        loses = _loses(verb, old or (known if verb == "delete" else None), found, sessions)
+        yield ResourceChange(
+            verb=verb,
+            key=key,
+            label=label,
+            id=known.id,
+            old=old,
+            new=new if verb != "delete" else None,
+            fields=tuple(_fields(verb, found)),
+            loses=loses,
+        )
+
+
+def verb_of(steps: Sequence[Step]) -> Verb | None:
+    """What becomes of a component: what becomes of itself, else the gravest of what its children undergo."""
+    own = next((step.verb for step in steps if step.is_component and step.verb in ("create", "delete")), None)
+    if own is not None:
+        return own
+    children = [step for step in steps if step.verb is not None and not step.is_component]
+    if any(step.verb == "replace" and step.type in HOLDS_DATA for step in children):
+        return "replace"
+    return "update" if children else None
+
+
+def _labelled(resource: Resource | None, label: str) -> Resource | None:
+    return resource if resource is not None and resource.label == label else None
+
+
+def _fields(verb: Verb, steps: Sequence[Step]) -> Iterator[str]:
+    """What changes, in words; the main resource's properties bare, others' below its noun."""
+    if verb not in ("update", "replace"):
+        return
+    for step in steps:
+        if step.is_component or step.verb is None:
+            continue
+        main = step.type in HOLDS_DATA
+        if step.verb == "update" or (step.verb == "replace" and step.fields):
+            yield from (field if main else f"{step.noun}.{field}" for field in step.fields)
+        if step.verb != "update" and not main:
+            yield f"{step.noun}: {step.verb}d"
+
+
+def _loses(verb: Verb, old: Resource | None, steps: Sequence[Step], sessions: Sessions) -> str:
+    """What of people's data goes, asked of the cloud."""
+    gone = [s for s in steps if s.type in HOLDS_DATA and s.verb in ("replace", "delete")]
+    if not gone or verb not in ("replace", "delete"):
+        return ""
+    if old is None or not old.managed:
+        return ""
+    try:
+        return str(driver(old.type, old.provider).content(old, sessions(old.provider)))
+    except NotApplied:  # others have deleted it already
+        return ""

@@ -1,0 +1,246 @@
+"""One stack's infrastructure: what is declared against what there is, and how one becomes the other.
+
+What drivers create themselves is `provision.apply`'s; what is declared to a cloud is `provision.cloud`'s. Both are
+recorded in the stack's folder, and shown as one ChangeSet.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildflow.ir.changes import ChangeSet, ResourceChange
+from buildflow.ir.graph import Resource, ResourceGraph
+from buildflow.ir.runtime import RuntimePlan
+from buildflow.primitives.registry import is_declared
+from buildflow.provision import apply as direct
+from buildflow.provision import changes as directly
+from buildflow.provision import state as states
+from buildflow.provision.bindings import binding_words, changed_bindings
+from buildflow.provision.state import State
+
+if TYPE_CHECKING:  # a local stack has no use for it
+    from buildflow.provision.cloud.engine import Engine
+    from buildflow.provision.cloud.steps import Step, Steps
+
+Told = Callable[[ResourceChange, bool], None]
+"""Told of each change when it begins (False) and when it is made (True)."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What became of a resource outside of the platform. `fields` are empty when it is gone."""
+
+    key: str
+    label: str
+    id: str
+    fields: tuple[str, ...] = ()
+
+
+class Infrastructure:
+    """A stack's infrastructure. `sessions` gives a provider's session, `engine` the cloud's engine: it is asked for
+    where something is declared to a cloud, or was. `apply` and `destroy` make the changes that were shown last;
+    call them under the stack's lock."""
+
+    def __init__(
+        self,
+        graph: ResourceGraph,
+        plan: RuntimePlan,
+        folder: Path,
+        sessions: Callable[[str], Any],
+        engine: "Callable[[], Engine]",
+    ) -> None:
+        self.graph = graph
+        self.plan = plan
+        self.folder = folder
+        self.sessions = sessions
+        self._open_engine = engine
+        self._previewed: Any = None
+        """The engine's steps behind the changes that were shown last."""
+
+    @property
+    def state(self) -> State:
+        return states.load(self.folder)
+
+    @cached_property
+    def _engine(self) -> "Engine":
+        return self._open_engine()
+
+    def changes(self) -> ChangeSet:
+        """All that `apply` would do."""
+        state = self.state
+        found = list(directly.diff(self.graph, state, self.sessions).changes)
+        permissions: tuple[str, ...] = ()
+        if self._has_cloud(state):
+            self._previewed = self._engine.preview()
+            found += self._of_cloud(self._previewed, state)
+            permissions = self._permission_changes(state)
+        return ChangeSet(
+            project=self.graph.project,
+            stack=self.graph.stack,
+            changes=tuple(sorted(found, key=self._place)),
+            permissions=permissions,
+            bindings=tuple(changed_bindings(state.bindings, binding_words(self.plan))),
+        )
+
+    def destruction(self) -> ChangeSet:
+        """The deletion of everything that is recorded."""
+        state = self.state
+        found = list(directly.destruction(state, self.graph.project, self.graph.stack, self.sessions).changes)
+        if self._has_cloud(state):
+            self._previewed = self._engine.preview_destroy()
+            found += self._of_cloud(self._previewed, state)
+        return ChangeSet(project=self.graph.project, stack=self.graph.stack, changes=tuple(found))
+
+    def apply(self, changes: ChangeSet, told: Told) -> None:
+        """Make all changes; what was made stays recorded when a later one fails."""
+        if self._has_cloud(self.state):
+            try:
+                self._engine.up(_watch(changes, self._previewed, told))
+            finally:
+                self.record()
+        direct.apply(_without_cloud(changes), self.folder, self.sessions, lambda change: told(change, True))
+        self._record_plan()
+
+    def adopt(self) -> None:
+        """Record what is there already, though nothing was to be done: another machine may have made it, and a
+        change of what is bound to it changes nothing of it."""
+        if self._has_cloud(self.state):
+            self.record()
+        self._record_plan()
+
+    def destroy(self, changes: ChangeSet, told: Told) -> None:
+        """Delete everything, what rests on the cloud's before that."""
+        direct.apply(_without_cloud(changes), self.folder, self.sessions, lambda change: told(change, True))
+        if self._has_cloud(self.state):
+            try:
+                self._engine.destroy(_watch(changes, self._previewed, told))
+            finally:
+                self.record()
+
+    def refresh(self) -> list[Drift]:
+        """Read everything anew, and record what is there; what is gone is created by the next `apply`."""
+        state = self.state
+        found = [_gone(r) for r in state.resources.values() if self._is_gone(r)]
+        for drift in found:
+            state.resources.pop(drift.key)
+        states.save(self.folder, state)
+        if self._has_cloud(state):
+            steps = self._engine.refresh()
+            found += _drifts(steps, state)
+            self.record()
+        return found
+
+    def record(self) -> None:
+        """Write down what the cloud holds of this stack, with its outputs: other machines' work included."""
+        state = self.state
+        if not self._has_cloud(state):
+            return
+        outputs = self._engine.outputs()
+        for key in [k for k, r in state.resources.items() if is_declared(r.type, r.provider) and k not in outputs]:
+            state.resources.pop(key)
+        for key, values in outputs.items():
+            resource = self.graph.by_key.get(key) or state.resources.get(key)
+            if resource is not None:
+                state.resources[key] = resource.model_copy(update={"outputs": values})
+        states.save(self.folder, state)
+
+    def unlock(self) -> None:
+        """Break the lock that a command left which is gone."""
+        if self._has_cloud(self.state):
+            self._engine.cancel()
+
+    def _has_cloud(self, state: State) -> bool:
+        resources: Iterable[Resource] = (*self.graph.resources, *state.resources.values())
+        return any(is_declared(r.type, r.provider) for r in resources)
+
+    def _of_cloud(self, steps: "Steps", state: State) -> list[ResourceChange]:
+        from buildflow.provision.cloud.changes import resource_changes
+
+        return list(resource_changes(steps, self.graph, state, self.sessions))
+
+    def _permissions(self) -> dict[str, list[str]]:
+        from buildflow.provision.cloud.identities import identities, permissions
+
+        return permissions(identities(self.plan, self.graph))
+
+    def _permission_changes(self, state: State) -> tuple[str, ...]:
+        from buildflow.provision.cloud.identities import permission_changes
+
+        return permission_changes(state.permissions, self._permissions())
+
+    def _record_plan(self) -> None:
+        """Who may do what, and what runs, for the next `plan` to compare."""
+        state = self.state
+        if self._has_cloud(state):
+            state.permissions = self._permissions()
+        state.bindings = binding_words(self.plan)
+        states.save(self.folder, state)
+
+    def _is_gone(self, resource: Resource) -> bool:
+        if is_declared(resource.type, resource.provider) or not resource.managed:
+            return False
+        from buildflow.primitives.registry import driver
+
+        return not driver(resource.type, resource.provider).exists(resource, self.sessions(resource.provider))
+
+    def _place(self, change: ResourceChange) -> int:
+        """Deletes first, then as in the graph."""
+        keys = [r.key for r in self.graph.resources]
+        return keys.index(change.key) if change.verb != "delete" and change.key in keys else -1
+
+
+def _without_cloud(changes: ChangeSet) -> ChangeSet:
+    kept = tuple(c for c in changes.changes if not _is_cloud(c))
+    return changes.model_copy(update={"changes": kept, "permissions": ()})
+
+
+def _is_cloud(change: ResourceChange) -> bool:
+    resource = change.new or change.old
+    return resource is not None and is_declared(resource.type, resource.provider)
+
+
+def _watch(changes: ChangeSet, previewed: "Steps", told: Told) -> "Callable[[Step, bool], None]":
+    """Tell of a primitive when the first of its resources is begun, and when the last one is made."""
+    waited = {(c.key, c.label): c for c in changes.changes if _is_cloud(c)}
+    left = {o: {s.urn for s in steps if s.verb and not s.is_component} for o, steps in previewed.by_component().items()}
+    begun: set[tuple[str, str]] = set()
+
+    def watch(step: "Step", done: bool) -> None:
+        owner = (step.owner, step.label)
+        urns = left.get(owner)
+        if owner not in waited or urns is None or step.urn not in urns:
+            return
+        if owner not in begun:
+            begun.add(owner)
+            told(waited[owner], False)
+        if done and step.verb:
+            urns.discard(step.urn)
+            if not urns:
+                told(waited[owner], True)
+
+    return watch
+
+
+def _gone(resource: Resource) -> Drift:
+    return Drift(resource.key, resource.label, resource.id)
+
+
+def _drifts(steps: "Steps", state: State) -> Iterable[Drift]:
+    from buildflow.provision.cloud.changes import HOLDS_DATA
+
+    for (key, label), found in steps.by_component().items():
+        changed = [s for s in found if s.verb in ("update", "delete") and not s.is_component]
+        if not changed:
+            continue
+        resource = state.resources.get(key)
+        id = resource.id if resource else key
+        if any(s.verb == "delete" and s.type in HOLDS_DATA for s in changed):
+            yield Drift(key, label, id)
+            continue
+        fields = [
+            *(f if s.type in HOLDS_DATA else f"{s.noun}.{f}" for s in changed for f in s.fields),
+            *(f"{s.noun}: gone" for s in changed if s.verb == "delete"),
+        ]
+        yield Drift(key, label, id, tuple(fields) or ("changed",))

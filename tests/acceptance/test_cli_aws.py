@@ -1,0 +1,397 @@
+"""plan, apply, refresh and destroy of a stack on AWS: the real Automation API drives the stand-in for Pulumi's CLI
+(or the real one, with `BUILDFLOW_PULUMI` naming its folder), which makes what is declared in moto."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.harness import PLATFORM, environment, platform, project
+from tests.stand_ins import Hold, forget, moto, pulumi_environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli-aws")]  # they share one moto
+
+YAML = """
+project: shop
+stacks:
+  aws:
+    provider: aws
+    aws: {region: eu-west-1, endpoint_url: "ENDPOINT", aws_access_key_id: AKIA, aws_secret_access_key: "${secret.KEY}"}
+  other:
+    provider: aws
+    aws: {region: eu-west-1, endpoint_url: "ENDPOINT", aws_access_key_id: AKIA, aws_secret_access_key: "${secret.KEY}"}
+primitives:
+  files: {type: bucket}
+  arrivals: {type: file_change_stream, bucket: files}
+  orders: {type: queue, lease: 30s}
+  done: {type: table, columns: {path: string}}
+consumers:
+  take: {source: arrivals, handler: app:take, sink: orders}
+  store: {source: orders, handler: app:store, sink: done}
+"""
+
+APP = """
+from buildflow.types import FileChangeEvent
+def take(event: FileChangeEvent) -> dict:
+    return {"path": event.file_path}
+def store(order: dict) -> dict:
+    return order
+"""
+
+TREE = """\
+Primitives to create:
+├── S3Bucket
+│   └── s3://shop-aws-files
+├── S3FileChangeStream
+│   └── sqs://shop-aws-arrivals
+├── SQSQueue
+│   └── sqs://shop-aws-orders
+└── DuckDBTable
+    └── .buildflow/aws/tables.duckdb:done
+"""
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with moto() as url:
+        yield url
+
+
+class Stack:
+    """A project with a stack on moto, and the commands on it."""
+
+    def __init__(self, folder: Path, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.folder = project(folder, YAML.replace("ENDPOINT", endpoint), app=APP)
+        self.variables = {**pulumi_environment(folder / "pulumi"), "KEY": "secret-of-the-test"}
+        del self.variables["PULUMI_BACKEND_URL"]  # the stack says where
+
+    def run(self, *arguments: str, stack: str = "aws", expect: int = 0, input: str = "", **more: str) -> Any:
+        done = platform(self.folder, *arguments, "--stack", stack, input=input, **{**self.variables, **more})
+        assert done.returncode == expect, f"{done.returncode}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert "secret-of-the-test" not in done.stdout + done.stderr
+        return done
+
+    def apply(self, *arguments: str, stack: str = "aws", expect: int = 0, **more: str) -> Any:
+        return self.run("apply", "--yes", *arguments, stack=stack, expect=expect, **more)
+
+    def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*PLATFORM, *arguments, "--stack", "aws"], cwd=self.folder, text=True, start_new_session=True,
+            env=environment(**self.variables, **more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def edit(self, before: str, after: str) -> None:
+        path = self.folder / "buildflow.yaml"
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after))
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service, region_name="eu-west-1", endpoint_url=self.endpoint, aws_access_key_id="AKIA",
+            aws_secret_access_key="x",
+        )  # fmt: skip
+
+    def recorded(self, stack: str = "aws") -> dict[str, Any]:
+        text = (self.folder / f".buildflow/{stack}/state.json").read_text()
+        assert "secret-of-the-test" not in text
+        return dict(json.loads(text)["resources"])
+
+    def attributes(self, name: str) -> dict[str, str]:
+        sqs = self.client("sqs")
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        return dict(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"])
+
+    def buckets(self) -> list[str]:
+        return [b["Name"] for b in self.client("s3").list_buckets()["Buckets"]]
+
+
+@pytest.fixture
+def stack(tmp_path: Path, endpoint: str) -> Stack:
+    forget(endpoint)
+    return Stack(tmp_path, endpoint)
+
+
+# from nothing to nothing
+
+
+def test_a_stack_from_nothing_to_nothing(stack: Stack) -> None:
+    planned = stack.run("plan", "--exit-code", expect=3)
+    assert planned.stdout.startswith(TREE)
+    assert stack.buckets() == [], "a plan makes nothing"
+    declined = stack.run("apply", input="n\n", expect=4)
+    assert declined.stdout.startswith(TREE)
+    assert "Would you like to apply these changes?" in declined.stderr
+    assert stack.buckets() == []
+
+    applied = stack.apply()
+    for line in ("created S3Bucket s3://shop-aws-files", "created S3FileChangeStream sqs://shop-aws-arrivals",
+                 "created SQSQueue sqs://shop-aws-orders", "created DuckDBTable"):  # fmt: skip
+        assert applied.stderr.count(line) == 1, applied.stderr
+    assert stack.buckets() == ["shop-aws-files"]
+    assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "30"
+    told = stack.client("s3").get_bucket_notification_configuration(Bucket="shop-aws-files")
+    assert [q["QueueArn"] for q in told["QueueConfigurations"]] == [stack.attributes("shop-aws-arrivals")["QueueArn"]]
+    assert stack.recorded()["orders"]["outputs"]["url"]
+
+    again = stack.apply()
+    assert "nothing to do" in again.stderr
+    assert again.stdout == ""
+    assert "nothing to do" in stack.run("plan", "--exit-code").stderr
+
+    destroyed = stack.run("destroy", "--yes")
+    assert "Primitives to destroy:" in destroyed.stdout
+    assert stack.buckets() == []
+    assert stack.recorded() == {}
+    assert "nothing to destroy" in stack.run("destroy", "--yes").stderr
+
+
+def test_everything_bears_project_stack_and_tags_so_two_stacks_never_meet(stack: Stack) -> None:
+    stack.apply()
+    stack.apply(stack="other")
+    assert sorted(stack.buckets()) == ["shop-aws-files", "shop-other-files"]
+    tags = stack.client("s3").get_bucket_tagging(Bucket="shop-other-files")["TagSet"]
+    assert {"Key": "buildflow:stack", "Value": "other"} in tags
+    stack.run("destroy", "--yes", stack="other")
+    assert stack.buckets() == ["shop-aws-files"]
+    assert "nothing to do" in stack.apply().stderr
+
+
+# edits
+
+
+def test_an_edit_updates_in_place(stack: Stack) -> None:
+    stack.apply()
+    before = stack.attributes("shop-aws-orders")["QueueArn"]
+    stack.edit("lease: 30s", "lease: 45s")
+    planned = stack.run("plan", "--exit-code", expect=3)
+    assert "Primitives to update:" in planned.stdout
+    assert "visibilityTimeoutSeconds: 30 -> 45" in planned.stdout
+    assert "DATA LOSS" not in planned.stdout
+    data = json.loads(stack.run("plan", "--json").stdout)
+    assert [(c["action"], c["key"]) for c in data["changes"]] == [("update", "orders")]
+    stack.apply()
+    assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "45"
+    assert stack.attributes("shop-aws-orders")["QueueArn"] == before
+    assert stack.recorded()["orders"]["spec"]["lease"] == 45
+
+
+def test_an_edit_that_replaces_says_what_would_be_lost(stack: Stack) -> None:
+    stack.apply()
+    stack.client("s3").put_object(Bucket="shop-aws-files", Key="a.txt", Body=b"x")
+    stack.edit("files: {type: bucket}", "files: {type: bucket, force_destroy: true}")
+    stack.apply()
+    stack.edit("force_destroy: true}", "force_destroy: true, name: shop-elsewhere}")
+    planned = stack.run("plan", "--exit-code", expect=3)
+    assert "Primitives to replace:" in planned.stdout
+    assert re.search(r"DATA LOSS: 1 object\b", planned.stdout)
+    refused = stack.apply(expect=1)
+    assert "would lose 1 object; pass --allow-data-loss" in refused.stderr
+    assert stack.buckets() == ["shop-aws-files"]
+    stack.apply("--allow-data-loss")
+    assert stack.buckets() == ["shop-elsewhere"]
+    assert stack.recorded()["files"]["outputs"]["name"] == "shop-elsewhere"
+
+
+def test_a_removed_primitive_is_deleted_and_its_loss_is_named(stack: Stack) -> None:
+    stack.apply()
+    sqs = stack.client("sqs")
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="shop-aws-orders")["QueueUrl"], MessageBody="{}")
+    stack.edit("  orders: {type: queue, lease: 30s}\n", "")
+    stack.edit(", sink: orders}", "}")
+    stack.edit("  store: {source: orders, handler: app:store, sink: done}\n", "")
+    planned = stack.run("plan", "--exit-code", expect=3)
+    assert "Primitives to destroy:" in planned.stdout
+    assert "DATA LOSS: about 1 message" in planned.stdout
+    assert "consumer store: removed" in planned.stdout
+    assert "pass --allow-data-loss" in stack.apply(expect=1).stderr
+    stack.apply("--allow-data-loss")
+    assert "orders" not in stack.recorded()
+
+
+def test_a_plan_shows_what_a_change_widens_and_narrows(stack: Stack) -> None:
+    stack.apply()
+    stack.edit("handler: app:take, sink: orders}", "handler: app:take}")
+    planned = stack.run("plan", "--exit-code", expect=3).stdout
+    assert "consumer-take may no longer sqs:GetQueueUrl, sqs:SendMessage on orders" in planned
+    assert "consumer take: arrivals -> app:take -> orders => arrivals -> app:take" in planned
+    stack.apply()
+    policies = stack.client("iam").list_role_policies(RoleName="shop-aws-consumer-take")["PolicyNames"]
+    document = stack.client("iam").get_role_policy(RoleName="shop-aws-consumer-take", PolicyName=policies[0])
+    assert "sqs:SendMessage" not in json.dumps(document["PolicyDocument"])
+    assert "Permissions to change" not in stack.run("plan").stdout
+
+
+def test_a_plan_in_a_file_is_refused_when_it_is_stale(stack: Stack) -> None:
+    stack.run("plan", "--out", "first.plan")
+    stack.run("plan", "--out", "second.plan")
+    assert "secret-of-the-test" not in (stack.folder / "first.plan").read_text()
+    done = platform(stack.folder, "apply", "first.plan", **stack.variables)
+    assert done.returncode == 0, done.stderr
+    stale = platform(stack.folder, "apply", "second.plan", **stack.variables)
+    assert stale.returncode == 1
+    assert "not any more what the plan was made for" in stale.stderr
+
+
+# what others did
+
+
+def test_refresh_shows_drift_and_apply_brings_it_back(stack: Stack) -> None:
+    stack.apply()
+    sqs = stack.client("sqs")
+    url = sqs.get_queue_url(QueueName="shop-aws-orders")["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "99"})
+    drift = stack.run("refresh").stdout
+    assert "SQSQueue sqs://shop-aws-orders" in drift
+    assert "visibilityTimeoutSeconds: 30 -> 99" in drift
+    assert "visibilityTimeoutSeconds: 99 -> 30" in stack.run("plan", "--exit-code", expect=3).stdout
+    stack.apply()
+    assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "30"
+    assert "no drift" in stack.run("refresh").stderr
+
+    sqs.delete_queue(QueueUrl=url)
+    found = json.loads(stack.run("refresh", "--json").stdout)["drift"]
+    assert [(d["key"], d["gone"]) for d in found] == [("orders", True)]
+    stack.apply()
+    assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "30"
+
+
+def test_another_machine_adopts_what_there_is(stack: Stack, tmp_path: Path) -> None:
+    stack.edit('endpoint_url: "ENDPOINT"'.replace("ENDPOINT", stack.endpoint), f'endpoint_url: "{stack.endpoint}"')
+    path = stack.folder / "buildflow.yaml"
+    shared = f"    backend_url: file://{tmp_path / 'shared'}\n"
+    path.write_text(path.read_text().replace("  other:", shared + "  other:"))
+    stack.apply()
+    for name in ("state.json", "pulumi"):
+        target = stack.folder / ".buildflow/aws" / name
+        subprocess.run(["rm", "-r", str(target)], check=True)
+    assert "nothing to do" not in stack.apply().stderr, "its DuckDB file is its own"
+    assert stack.recorded()["orders"]["outputs"]["url"]
+
+
+# interruptions
+
+
+@pytest.mark.parametrize("type", ["aws:s3/bucket:Bucket", "aws:sqs/queue:Queue", "aws:iam/role:Role"])
+def test_an_apply_that_was_killed_half_way_is_resumed(stack: Stack, type: str) -> None:
+    hold = Hold("after", type)
+    killed = stack.start("apply", "--yes", **hold.environment)
+    hold.reached()
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    hold.release()
+    resumed = stack.apply()
+    assert "Changes applied" in resumed.stderr
+    assert stack.buckets() == ["shop-aws-files"]
+    assert "nothing to do" in stack.apply().stderr
+    stack.run("destroy", "--yes")
+    assert stack.buckets() == []
+    assert stack.client("iam").list_roles()["Roles"] == []
+
+
+def test_a_state_that_another_command_holds_is_said(stack: Stack) -> None:
+    hold = Hold("before", "aws:sqs/queue:Queue")
+    first = stack.start("apply", "--yes", **hold.environment)
+    hold.reached()
+    # the stack's own lock is this folder's; another machine meets Pulumi's
+    other = subprocess.run(["cp", "-r", str(stack.folder), f"{stack.folder}-copy"], check=False)
+    assert other.returncode == 0
+    hold.release()
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+
+
+# mistakes of the world
+
+
+def test_no_pulumi_cli(stack: Stack) -> None:
+    path = os.pathsep.join(p for p in stack.variables["PATH"].split(os.pathsep) if "stand_ins" not in p)
+    planned = stack.run("plan", expect=1, PATH=path)
+    assert planned.stdout == TREE.replace("to create", "declared")
+    assert "Pulumi CLI" in planned.stderr
+    assert "pulumi.com/docs/install" in planned.stderr
+
+
+def test_no_passphrase_and_a_wrong_one(stack: Stack) -> None:
+    del stack.variables["PULUMI_CONFIG_PASSPHRASE"]
+    refused = stack.apply(expect=1)
+    assert "passphrase" in refused.stderr
+    assert "help: set PULUMI_CONFIG_PASSPHRASE" in refused.stderr
+    (stack.folder / ".env").write_text("PULUMI_CONFIG_PASSPHRASE=right\n")
+    stack.apply()
+    (stack.folder / ".env").write_text("PULUMI_CONFIG_PASSPHRASE=wrong\n")
+    stack.edit("lease: 30s", "lease: 45s")
+    wrong = stack.apply(expect=1)
+    assert "incorrect passphrase" in wrong.stderr
+    assert "help: set PULUMI_CONFIG_PASSPHRASE to the passphrase that the stack was created with" in wrong.stderr
+    assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "30"
+
+
+def test_a_name_that_is_taken(stack: Stack) -> None:
+    stack.edit("files: {type: bucket}", "files: {type: bucket, name: taken-by-another}")
+    theirs = boto3.client("s3", region_name="eu-west-1", endpoint_url=stack.endpoint,
+                          aws_access_key_id="OTHER", aws_secret_access_key="x")  # fmt: skip
+    theirs.create_bucket(Bucket="taken-by-another", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    refused = stack.apply(expect=1)
+    assert 'S3Bucket "files"' in refused.stderr
+    assert "give the primitive another `name:`" in refused.stderr
+    assert "files" not in stack.recorded()
+    stack.edit(", name: taken-by-another", "")
+    stack.apply()
+    assert "shop-aws-files" in stack.buckets()
+
+
+def test_a_bucket_that_is_not_empty_is_not_destroyed(stack: Stack) -> None:
+    stack.apply()
+    stack.client("s3").put_object(Bucket="shop-aws-files", Key="a.txt", Body=b"x")
+    refused = stack.run("destroy", "--yes", expect=1)
+    assert "holds 1 object; set `force_destroy: true`" in refused.stderr
+    assert stack.buckets() == ["shop-aws-files"]
+    assert set(stack.recorded()) == {"files", "arrivals", "orders", "done"}
+
+
+def test_what_is_protected_stays(stack: Stack) -> None:
+    stack.edit("files: {type: bucket}", "files: {type: bucket, deletion_protection: true}")
+    stack.apply()
+    refused = stack.run("destroy", "--yes", expect=1)
+    assert "`deletion_protection: true`; set it to false" in refused.stderr
+    stack.edit("deletion_protection: true", "deletion_protection: false")
+    stack.apply()
+    stack.run("destroy", "--yes")
+
+
+def test_what_is_not_managed_has_to_exist(stack: Stack) -> None:
+    stack.edit("files: {type: bucket}", "files: {type: bucket, managed: false, name: their-bucket}")
+    refused = stack.apply(expect=1)
+    assert "is not managed here, and does not exist" in refused.stderr
+    stack.client("s3").create_bucket(
+        Bucket="their-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    stack.apply()
+    stack.run("destroy", "--yes")
+    assert stack.buckets() == ["their-bucket"]
+
+
+def test_no_credentials(stack: Stack) -> None:
+    path = stack.folder / "buildflow.yaml"
+    keys = ', aws_access_key_id: AKIA, aws_secret_access_key: "${secret.KEY}"'
+    path.write_text(path.read_text().replace(keys, ""))
+    nobody = {name: "" for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    refused = stack.run("plan", expect=1, AWS_EC2_METADATA_DISABLED="true", HOME=str(stack.folder), **nobody)
+    assert "credentials" in refused.stderr
+    assert "help: sign in with `aws configure` or `aws sso login`" in refused.stderr
+
+
+def test_a_secret_that_is_not_set(stack: Stack) -> None:
+    del stack.variables["KEY"]
+    refused = stack.run("plan", expect=1)
+    assert "the secret KEY is not set" in refused.stderr
