@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,15 @@ def wait_for(what: Callable[[], Any], timeout: float = 30, words: str = "") -> A
 
 
 class Running:
-    """`platform run` in a folder."""
+    """`platform run` in a folder, or another command that stays."""
 
-    def __init__(self, folder: Path, *arguments: str, **more: str) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, command: Sequence[str] = ("run", "--apply", "--port", "0"), **more: str
+    ) -> None:
         self.folder = folder
         self.log: list[str] = []
         self.process = subprocess.Popen(
-            [*PLATFORM, "run", "--apply", "--port", "0", *arguments],
+            [*PLATFORM, *command, *arguments],
             cwd=folder,
             env=environment(**more),
             stdout=subprocess.DEVNULL,

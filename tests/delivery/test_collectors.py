@@ -148,3 +148,121 @@ def answers(app: Running) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
         return bool(post(app, "/batches", [])[0] == 200)
     return False
+
+
+def test_a_sink_of_messages_answers_with_the_ids_that_its_consumers_see(folder: Path) -> None:
+    worker = APP.replace("def work(sale: Sale) -> Sale:\n    return sale", WORK)
+    (folder / "app.py").write_text(worker)
+    with running(folder) as app:
+        app.ready()
+        first = post(app, "/jobs", {"id": 1}, Idempotency_Key="one")
+        assert post(app, "/jobs", {"id": 1}, Idempotency_Key="one") == first, "whoever takes it can tell"
+        second = post(app, "/jobs", {"id": 2})
+        assert (first[0], second[0]) == (202, 202)
+        ids = [answer["id"] for _, answer in (first, second)]
+        wait_for(lambda: not any(c["backlog"] or c["in_flight"] for c in status(folder)["consumers"]))
+        assert sorted(row["name"] for row in rows(folder, "done")) == sorted(ids)
+
+
+WORK = """
+from buildflow.types import Message
+
+def work(sale: Message[Sale]) -> Sale:
+    return Sale(sale.data.id, sale.id)
+"""
+
+
+def test_what_a_handler_returns_is_refused_by_field(folder: Path) -> None:
+    wrong = 'def take_many(sales: list[Sale]) -> list[dict]:\n    return [vars(s) | {"name": s.id} for s in sales]'
+    (folder / "app.py").write_text(APP.replace(TAKE_MANY, wrong))
+    with running(folder) as app:
+        app.ready()
+        code, answer = post(app, "/batches", [{"id": 1}, {"id": 2}])
+        assert code == 422
+        assert [(e["loc"], e["type"]) for e in answer["detail"]] == [
+            (["body", n, "name"], "invalid_row") for n in range(2)
+        ]
+        assert rows(folder, "sales") == []
+
+
+TAKE_MANY = "def take_many(sales: list[Sale]) -> list[Sale]:\n    return sales"
+
+
+WITHOUT_HANDLERS = """
+project: shop
+primitives:
+  sales: {type: table, columns: "app:Sale"}
+  jobs: {type: queue, message: "app:Sale"}
+  notes: {type: queue}
+  done: {type: table, columns: "app:Sale"}
+  noted: {type: table, columns: {text: string}}
+dependencies:
+  token: {type: bearer_token}
+services:
+  api: {prefix: /api, auth: token}
+routes:
+  POST /sales: {sink: sales}
+  GET /sale: {sink: sales, status: 204}
+  POST /guarded: {sink: sales, service: api}
+  POST /jobs: {sink: jobs}
+  POST /notes: {sink: notes}
+consumers:
+  work: {source: jobs, handler: "app:work", sink: done}
+  note: {source: notes, handler: "app:note", sink: noted}
+"""
+
+NOTE = """
+def note(text: str) -> dict:
+    return {"text": text}
+"""
+
+FORM, LINES = "application/x-www-form-urlencoded", "application/x-ndjson"
+
+
+def wrong(answer: tuple[int, Any]) -> list[tuple[list[Any], str]]:
+    assert answer[0] == 422, answer
+    return [(error["loc"], error["type"]) for error in answer[1]["detail"]]
+
+
+def test_without_a_handler_the_body_is_the_rows(folder: Path) -> None:
+    project(folder, WITHOUT_HANDLERS, app=APP + NOTE)
+    success = (200, {"success": True})
+    with running(folder) as app:
+        app.ready()
+        assert post(app, "/sales", {"id": 1}) == success
+        assert post(app, "/sales", [{"id": 2}, {"id": 3, "name": "c"}]) == success
+        assert post(app, "/sales", "id=4&name=d", Content_Type=FORM) == success
+        assert post(app, "/sales", '{"id": 5}\n\n{"id": 6}\n', Content_Type=LINES) == success
+        assert app.get("/sale?id=7") == b""
+        assert post(app, "/api/guarded", {"id": 8})[0] == 401
+        assert post(app, "/api/guarded", {"id": 8}, Authorization="Bearer x") == success
+        stored = {row["id"]: row["name"] for row in rows(folder, "sales")}
+        assert stored == {1: "", 2: "", 3: "c", 4: "d", 5: "", 6: "", 7: "", 8: ""}
+        assert wrong(post(app, "/sales", [{"id": 9}, {"id": "ten", "colour": 1}])) == [
+            (["body", 1, "id"], "int_parsing"),
+            (["body", 1, "colour"], "extra_forbidden"),
+        ]
+        assert wrong(post(app, "/sales", "id=x", Content_Type=FORM)) == [(["body", "id"], "int_parsing")]
+        lines = '{"id": 9}\n{"name": "a"}\n{"id": 10, "name": 1}'
+        assert wrong(post(app, "/sales", lines, Content_Type=LINES)) == [
+            (["body", 1, "id"], "missing"),
+            (["body", 2, "name"], "string_type"),
+        ]
+        assert len(rows(folder, "sales")) == 8, "of what is refused, nothing is stored"
+
+
+def test_without_a_handler_the_body_is_the_messages(folder: Path) -> None:
+    project(folder, WITHOUT_HANDLERS, app=APP + NOTE)
+    with running(folder) as app:
+        app.ready()
+        assert wrong(post(app, "/jobs", {"id": "seven"})) == [(["body", "id"], "int_parsing")]
+        assert wrong(post(app, "/jobs", "name=a", Content_Type=FORM)) == [(["body", "id"], "missing")]
+        code, answer = post(app, "/jobs", [{"id": 1}, {"id": 2, "name": "b"}])
+        assert (code, len(set(answer["ids"]))) == (202, 2)
+        assert post(app, "/jobs", "id=3", Content_Type=FORM)[0] == 202
+        code, answer = post(app, "/notes", [{"any": ["thing"]}, 7])
+        assert (code, len(answer["ids"])) == (202, 2), "a queue that does not say what its messages are takes all"
+        wait_for(lambda: (len(rows(folder, "done")), len(rows(folder, "noted"))) == (3, 2))
+        assert {row["id"]: row["name"] for row in rows(folder, "done")} == {1: "", 2: "b", 3: ""}
+        notes = [json.loads(row["text"]) for row in rows(folder, "noted")]
+        assert sorted(notes, key=str) == [7, {"any": ["thing"]}]

@@ -210,7 +210,9 @@ class Sink(Protocol):
 
     def commit(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
         """Store the rows of all entries, durable when this returns, all or none. Where the sink is transactional,
-        rows and element ids commit together and an entry whose (writer, id) was committed before is skipped.
+        rows and element ids commit together and an entry whose (writer, id) was committed before is skipped; one
+        whose id is empty never is, and leaves no mark. A sink that sends messages also has `message_ids(writer,
+        entry)`: the ids under which the entry's rows are sent, the same at every repetition.
 
         `fresh` is for rows that cannot be told apart by entry: such a sink raises `SeenBefore` instead of skipping
         one, also when an id repeats among `entries`; one that is not transactional ignores it. Without entries it

@@ -109,7 +109,7 @@ class Collector:
                 returned = await run_in_threadpool(list, returned)
             return await self.store(returned, request)
 
-        signature = signature.replace(parameters=parameters, return_annotation=Any)
+        signature = signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
         return _endpoint(collect, signature, getattr(endpoint, "__name__", "collect"), endpoint.__doc__)
 
     def of_bodies(self, bodies: Bodies) -> Any:
@@ -119,8 +119,7 @@ class Collector:
             request = arguments[BARE_REQUEST]
             return await self.store(await bodies.read(request), request)
 
-        signature = inspect.Signature([_BARE], return_annotation=Any)
-        return _endpoint(collect, signature, self.writer, "")
+        return _endpoint(collect, inspect.Signature([_BARE]), self.writer, "")
 
     def openapi(self, bodies: Bodies | None, method: str, path: str) -> dict[str, Any]:
         """What FastAPI cannot read from the endpoint's signature."""

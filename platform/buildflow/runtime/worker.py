@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import celery.apps.worker
+import celery.worker.state
 import redis  # noqa: F401 - before there are threads: a child forked while one imports it would wait for it for ever
 from celery import Celery, bootsteps, signals
 from celery.app.trace import fast_trace_task
@@ -50,6 +51,8 @@ log = logging.getLogger("buildflow.worker")
 
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 """Seconds between tries to build dependencies that fail."""
+LONGEST_DRAIN = 5.0
+"""Seconds that groups may take to end before Celery is told to stop."""
 
 
 # the pool child
@@ -218,6 +221,7 @@ class Worker:
         self.replicas = pool.replicas
         self._celery_pool: Any = None
         self.scaling: dict[str, Any] = {}
+        self._drain_until = 0.0
         self.heartbeat = notify.heartbeat = Heartbeat("worker", self.connections, self.describe)
 
     def _leaser(self, consumer: ConsumerPlan) -> Leaser:
@@ -305,6 +309,7 @@ class Worker:
         """Celery's consumer is up (again): feed it."""
         # Celery shows them whatever is set before: what becomes of its messages when the broker is lost
         warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+        signal.signal(signal.SIGTERM, lambda *_: self._begin_to_stop())
         with self._counting:
             self._consumer = consumer
             if self.credits.ready:
@@ -326,6 +331,8 @@ class Worker:
         for lease in waiting:
             lease.reason = lease.reason or "the worker was stopping"
             lease.end()
+        if self.stopping.is_set():
+            _stop_celery()
 
     def hold(self, leases: Iterable[Lease]) -> None:
         """Renew these leases from now on, also those that still wait for a child."""
@@ -346,8 +353,8 @@ class Worker:
             return first
 
     def submit(self, lease: Lease) -> None:
-        if self._consumer is None:
-            lease.reason = "Celery has lost its broker"
+        if self._consumer is None or self.stopping.is_set():
+            lease.reason = "the worker was stopping, or had lost its broker"
             lease.end()
             return
         self._inbox.append(lease)
@@ -370,6 +377,8 @@ class Worker:
             if not lease.ended:
                 self._receive(lease)
         self._resize()
+        if self.stopping.is_set():
+            self._stop_when_drained()
 
     def ended(self, lease: Lease) -> None:
         if lease.report is not None and lease.report.spent:
@@ -538,6 +547,24 @@ class Worker:
         self.stopping.set()
         threading.Thread(target=self._end_builders, name="end-builders", daemon=True).start()
 
+    def _begin_to_stop(self) -> None:
+        """On SIGTERM. Celery is told when the groups have ended: it forgets those that a child has got and has not yet
+        told of. A second SIGTERM does not wait."""
+        if self._consumer is None or self.stopping.is_set():
+            _stop_celery()
+        self._drain_until = time.monotonic() + LONGEST_DRAIN
+        self.shut_down()
+        self._wake()
+
+    def _stop_when_drained(self) -> None:
+        """In Celery's loop."""
+        with self._lock:
+            busy = any(not lease.ended for lease in self.in_flight)
+        if busy and time.monotonic() < self._drain_until and self._consumer is not None:
+            self._consumer.hub.call_later(0.02, self._wake)
+        else:
+            _stop_celery()
+
     def _end_builders(self) -> None:
         while True:
             for child in self.count_children():
@@ -558,6 +585,11 @@ class Worker:
         self.loop.run_until_complete(self.container.close())
         self.loop.close()
         self.connections.close()
+
+
+def _stop_celery() -> None:
+    """What Celery's own handler of SIGTERM does."""
+    celery.worker.state.should_stop = 0
 
 
 def _alive(pid: int) -> bool:

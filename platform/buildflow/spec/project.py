@@ -327,8 +327,9 @@ class Route(Section):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["handler"]}, {"required": ["sink"]}]})
 
-    handler: Handler | None = Field(
+    handler: str | None = Field(
         default=None,
+        pattern=HANDLER,
         description="The function that answers, as `package.module:function`. A route with a `sink` can do without: "
         "its body is the rows.",
     )

@@ -16,7 +16,7 @@ from pulumi_cli.providers import service_of
 from pulumi_cli.providers.aws import errors
 from pulumi_cli.providers.handler import DEFAULTED, Handler
 from pulumi_cli.steps import PENDING, Step
-from pulumi_cli.values import Properties, Secret, document, is_secret, is_unknown, plain
+from pulumi_cli.values import Properties, Secret, document, is_secret, plain
 
 PENDING_WARNING = (
     "These resources are in an unknown state because the Pulumi CLI was interrupted while "
@@ -260,10 +260,6 @@ def _called(handler: Handler, resource: Resource) -> str:
     """The name that the provider's errors use."""
     name = resource.inputs.get(handler.named) if handler.named else resource.inputs.get("bucket")
     return str(plain(name) or resource.id or resource.name)
-
-
-def unknown(value: Any) -> bool:
-    return is_unknown(value)
 
 
 def needs_provider(resource: Resource) -> bool:

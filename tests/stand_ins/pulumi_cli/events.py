@@ -33,7 +33,7 @@ class Events:
 
     def diagnostic(self, severity: str, message: str, urn: str = "", ephemeral: bool = False) -> None:
         """The message carries the engine's colour tags, as the real one's does."""
-        content = {
+        content: dict[str, Any] = {
             "urn": urn,
             "prefix": f"{COLOURS.get(severity, '')}{severity}: {RESET}",
             "message": f"{RESET}{message}{RESET}\n",

@@ -8,8 +8,6 @@ from pulumi_cli.problems import CommandFailed, DeploymentFailed
 from pulumi_cli.steps import Step
 from pulumi_cli.values import UNKNOWN, plain, sealed, unsealed
 
-REPORTED_AS = {"same": {"same"}, "refresh": {"refresh", "same"}}
-
 
 class Plan:
     """The operations of each resource in order, and the inputs that they were made for."""

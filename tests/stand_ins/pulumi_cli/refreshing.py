@@ -57,10 +57,9 @@ def _read(deployment: Deployment, old: Resource) -> Resource | None:
             deployment.fail(DeploymentFailed(f"1 error occurred:\n\t* {failure}\n\n", old.urn))
             return old
     step.new = new
-    if new is not None and new is not old:
-        step.detailed = differences(old.outputs, new.outputs)
-        step.diffs = sorted(set(map(root, step.detailed)))
-    result = "delete" if new is None else "same" if new is old else "update"
+    drifted = {} if new is None else _drift(old, new)
+    step.detailed, step.diffs = drifted, sorted(set(map(root, drifted)))
+    result = "delete" if new is None else "update" if drifted else "same"
     if step.reported:
         deployment.report("resOutputsEvent", step, result)
         deployment.count(step, result)
@@ -68,34 +67,34 @@ def _read(deployment: Deployment, old: Resource) -> Resource | None:
 
 
 def _found(deployment: Deployment, old: Resource) -> Resource | None:
+    """The resource as the cloud has it."""
     handler, cloud = handler_of(old.type, old.urn), deployment.clouds.of(old.provider)
     with errors(f"reading {handler.noun} ({old.id})", service_of(old.type)):
         found = handler.read(cloud, old.id, known(old))
     if found is None:
         return None
-    drifted = {key: value for key, value in found.items() if _drifted(handler, old, key, value)}
-    if not drifted:
-        if not found.keys() <= old.outputs.keys():  # taken up by hand: what AWS computed is not known yet
-            old.outputs.update(with_secrets({k: v for k, v in found.items() if k not in old.outputs}, old))
-        return old
-    inputs = old.inputs | {key: value for key, value in drifted.items() if key in handler.optional + handler.required}
-    if not inputs.get("tags", True):
+    found = {key: value for key, value in found.items() if not _kept(handler, old, key, value)}
+    inputs = old.inputs | {key: value for key, value in found.items() if _differs(handler, old, key, value)}
+    if inputs.get("tags") == {}:
         inputs.pop("tags")
-    outputs = old.outputs | {key: value for key, value in found.items() if not _kept(handler, old, key, value)}
-    return copied(old, inputs=with_secrets(inputs, old), outputs=with_secrets(outputs, old))
+    return copied(old, inputs=with_secrets(inputs, old), outputs=with_secrets(old.outputs | found, old))
 
 
-def _drifted(handler: Handler, old: Resource, key: str, value: object) -> bool:
+def _differs(handler: Handler, old: Resource, key: str, value: object) -> bool:
     """Only what the program gave, or could have: values that AWS computes come and go."""
-    if key not in _given(handler, old.inputs) or _kept(handler, old, key, value):
-        return False
-    return bool(differences({key: plain(old.outputs.get(key))}, {key: value}))
+    given = (old.inputs.keys() - {DEFAULTED}) | ({"tags"} & {*handler.optional})
+    return key in given and bool(differences({key: plain(old.outputs.get(key))}, {key: value}))
+
+
+def _drift(old: Resource, new: Resource) -> dict[str, str]:
+    changed = {key for key in {*old.inputs, *new.inputs} if old.inputs.get(key) != new.inputs.get(key)}
+    return differences(_only(changed, old.outputs), _only(changed, new.outputs))
+
+
+def _only(keys: set[str], properties: Properties) -> Properties:
+    return {key: value for key, value in properties.items() if key in keys}
 
 
 def _kept(handler: Handler, old: Resource, key: str, value: object) -> bool:
     """A JSON text that only the spelling of has changed is kept as it was."""
     return key in handler.documents and key in old.outputs and alike(old.outputs[key], value)
-
-
-def _given(handler: Handler, inputs: Properties) -> set[str]:
-    return (inputs.keys() - {DEFAULTED}) | ({"tags"} & {*handler.optional})

@@ -7,13 +7,13 @@ from typing import Any
 
 from pulumi_cli.checkpoint import Resource
 from pulumi_cli.clouds import PREFIX, is_default_provider, is_provider
-from pulumi_cli.deployment import Deployment, alike, given, known, previewed, unknown, with_secrets
+from pulumi_cli.deployment import Deployment, alike, given, known, previewed, with_secrets
 from pulumi_cli.problems import DeploymentFailed, NotThere
 from pulumi_cli.providers import handler_of, package_of, service_of
 from pulumi_cli.providers.aws import errors
 from pulumi_cli.providers.handler import DEFAULTED, Diff, Handler
 from pulumi_cli.steps import Step
-from pulumi_cli.values import UNKNOWN, Properties, differences, plain, root
+from pulumi_cli.values import UNKNOWN, Properties, differences, is_unknown, plain, root
 
 STACK_TYPE = "pulumi:pulumi:Stack"
 
@@ -66,7 +66,7 @@ class Registrar:
             old, new = self._begin(goal)
             self._deployment.seen[new.urn] = new
         new.external, new.id = True, id
-        if unknown(id):
+        if is_unknown(id):
             return new
         handler, cloud = handler_of(goal.type, new.urn), self._deployment.clouds.of(new.provider)
         # A preview reads too: what is there is there.

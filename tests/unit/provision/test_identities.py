@@ -16,10 +16,9 @@ TAKE = [
     "sqs:ChangeMessageVisibility",
     "sqs:DeleteMessage",
     "sqs:GetQueueAttributes",
-    "sqs:GetQueueUrl",
     "sqs:ReceiveMessage",
 ]
-SEND = ["sqs:GetQueueUrl", "sqs:SendMessage"]
+SEND = ["sqs:SendMessage"]
 WRITE = ["s3:AbortMultipartUpload", "s3:PutObject"]
 HANDLE = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
 SECRET = ["secretsmanager:GetSecretValue"]

@@ -138,7 +138,12 @@ _HANDLER_OR_SINK = "a function as `package.module:function`, or a `sink` that ta
 
 
 def _check_status(key: str, route: Route, signature: Signature, state: Lowering) -> None:
-    """Some statuses have no body. Source: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1"""
+    """Some statuses have no body. What a collector returns is for its sink.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
+    """
+    if route.sink is not None:
+        return
     has_none = route.status is not None and (route.status < 200 or route.status in (204, 205, 304))
     if has_none and signature.returns.kind not in ("unknown", "none", "named"):
         message = f"an answer {route.status} has no body, and {signature.name} returns {signature.returns.text}"

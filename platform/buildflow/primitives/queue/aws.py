@@ -12,10 +12,9 @@ TAKEN = (
     "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibility",
     "sqs:GetQueueAttributes",
-    "sqs:GetQueueUrl",
 )
 """What a consumer does with the queue behind its source."""
-SENT = ("sqs:SendMessage", "sqs:GetQueueUrl")
+SENT = ("sqs:SendMessage",)
 
 
 class SQSQueueDriver:
