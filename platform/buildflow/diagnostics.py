@@ -103,6 +103,7 @@ CODES: dict[str, str] = {
     "BF225": "does not run yet",
     "BF226": "unknown field",
     "BF227": "prefix twice",
+    "BF228": "has no effect",
     "BF301": "malformed handler",
     "BF302": "module not found",
     "BF303": "function not found",

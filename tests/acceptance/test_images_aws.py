@@ -172,3 +172,21 @@ def upload(url: str, name: str) -> None:
     files = {"image_file": (name, picture(name.partition(".")[0]))}
     answer = httpx2.post(f"{url}/image-upload", files=files, timeout=30)
     assert answer.status_code == 200, answer.text
+
+
+def test_what_sqs_itself_moved_away_is_a_dead_letter_like_the_others(app: App) -> None:
+    outputs = json.loads((app.folder / ".buildflow/aws/state.json").read_text())["resources"]["uploads"]["outputs"]
+    sqs = app.client("sqs")
+    event = {"file_path": "lost.png"}
+    sqs.send_message(QueueUrl=outputs["redrive_url"], MessageBody=json.dumps(event))
+    listed = app.command("dlq", "ls", "classify_image", "--all", "--json")
+    assert listed.returncode == 0, listed.stderr
+    (letter,) = (x for x in json.loads(listed.stdout) if "lost.png" in x["payload"])
+    assert letter["error"] == "moved by SQS, reason unknown"
+    waiting = "ApproximateNumberOfMessages"
+    counted = sqs.get_queue_attributes(QueueUrl=outputs["redrive_url"], AttributeNames=[waiting])
+    assert counted["Attributes"][waiting] == "0", "it is in one place"
+    again = app.command("dlq", "replay", "classify_image", letter["id"])
+    assert again.returncode == 0, again.stderr
+    taken = sqs.receive_message(QueueUrl=outputs["url"], MaxNumberOfMessages=10)["Messages"]
+    assert [json.loads(m["Body"]) for m in taken if "lost.png" in m["Body"]] == [event]

@@ -227,6 +227,57 @@ def test_a_handler_that_cannot_be_stopped_costs_its_own_element_only(
     assert sorted(row["number"] for row in rows(folder, "results")) == [n for n in range(10) if n != 3]
 
 
+DEADLY = """
+import ctypes, os, resource, signal
+from dataclasses import dataclass
+
+@dataclass
+class Row:
+    number: int
+
+def eat(megabytes):
+    return [bytearray(10_000_000) for _ in range(0, megabytes, 10)]
+
+def reach_the_limit():
+    pages = int(open("/proc/self/statm").read().split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 300_000_000, hard))
+    eat(1_000)
+
+def be_chosen_by_the_kernel():
+    eaten = eat(300)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def crash():
+    ctypes.string_at(0)
+
+def work(job: dict) -> Row:
+    if job["number"] == 3:
+        globals()[os.environ["HOW"]]()
+    return Row(job["number"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("reach_the_limit", "MemoryError"), ("be_chosen_by_the_kernel", "SIGKILL"), ("crash", "SIGSEGV")],
+)
+def test_a_handler_that_eats_all_memory_or_crashes_costs_its_own_element_only(
+    tmp_path: Path, how: str, reason: str
+) -> None:
+    folder = make(tmp_path, "retry: {attempts: 2, initial: 50ms}", DEADLY)
+    with running(folder, HOW=how) as app:
+        app.ready()
+        send(folder, *({"number": n} for n in range(10)))
+        failures = wait_for(lambda: rows(folder, "failures"), 60, "the deadly one is given up")
+        wait_for(lambda: drained(folder), 60)
+        send(folder, *({"number": n} for n in range(10, 20)))
+        wait_for(lambda: len(rows(folder, "results")) == 19, 30, "it goes on, below the limit again")
+    assert [json.loads(f["payload"]) for f in failures] == [{"number": 3}]
+    assert reason in failures[0]["error"]
+    assert sorted(row["number"] for row in rows(folder, "results")) == [n for n in range(20) if n != 3]
+
+
 ONCE = """
 from dataclasses import dataclass
 from pathlib import Path

@@ -421,16 +421,13 @@ def test_a_change_rolled_out_under_load_loses_nothing_and_repeats_nothing(spread
         for host in (spread.left, spread.right):
             wait_for(lambda name=host.name: spread.holds(name), words="it has leases")
             assert plans(host.name) == {"old"}
-            t0 = time.monotonic()
+            stopping = time.monotonic()
             assert spread.parts["worker", host.name].stop() == 0
-            print("DUPS stop", time.monotonic() - t0)
+            assert time.monotonic() - stopping < 7, "it ends by itself: after 8 s it would be killed"
             assert not spread.holds(host.name), "it has finished or given back what it had leased"
             spread.parts["worker", host.name] = host.start("worker").ready()
             wait_for(lambda name=host.name: plans(name) == {"old", "new"}, words="the new plan works")
             if host is spread.left:
                 assert plans("right") == {"old"}
-    dd = spread.expect_all(first)
-    cc = Counter(r["number"] for r in spread.done(first))
-    print("DUPS", [r for r in spread.done(first) if cc[r["number"]] > 1])
-    assert dd == 9
+    assert spread.expect_all(first) == 0
     assert {row["attempt"] for row in spread.done(first)} == {1}

@@ -232,12 +232,14 @@ def _stores(
     consumer: str | None, file: Path, stack: str | None, values: list[str] | None, as_json: bool
 ) -> Iterator[tuple[dict[str, "DeadLetters"], "Connections"]]:
     """The stores of one consumer or of all, by the consumer's key."""
-    from buildflow.runtime.dead_letters import open_dead_letters
+    from buildflow.runtime.dead_letters import gather, open_dead_letters
 
     choice = Choice(file, stack, values)
     result = correct(choice, as_json=as_json)
     plans = [_known(consumer, result, choice)] if consumer else result.plan.consumers
     with connected(result) as connections:
+        for plan in plans:
+            gather(plan, connections)
         yield {plan.key: open_dead_letters(plan, connections) for plan in plans}, connections
 
 

@@ -78,15 +78,18 @@ def _passphrase(connections: Any) -> dict[str, str]:
 
 
 def _credentials(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The stack's own keys for the CLI itself, whose state may be in a bucket of the same account."""
-    names = {
-        "AWS_REGION": "region",
-        "AWS_PROFILE": "profile",
+    """How the stack signs in, for Pulumi's CLI and for what it starts. Keys are never in the state, and those of the
+    environment do not mix with the stack's own."""
+    names = {"AWS_REGION": "region", "AWS_PROFILE": "profile"}
+    keys = {
         "AWS_ACCESS_KEY_ID": "aws_access_key_id",
         "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key",
         "AWS_SESSION_TOKEN": "aws_session_token",
     }
-    return {name: str(settings[field]) for name, field in names.items() if settings.get(field)}
+    found = {name: str(settings[field]) for name, field in names.items() if settings.get(field)}
+    if any(settings.get(field) for field in keys.values()):
+        found |= {name: str(settings.get(field) or "") for name, field in keys.items()}
+    return found
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from buildflow.ir.runtime import ConsumerPlan
 from buildflow.primitives.base import Element, Entry
+from buildflow.primitives.registry import driver
 from buildflow.providers.redis_client import spoken
 from buildflow.runtime.connections import Connections
 from buildflow.types import DeadLetter
@@ -59,6 +60,26 @@ def open_dead_letters(consumer: ConsumerPlan, connections: Connections) -> DeadL
     if consumer.dead_letter:
         return TableDeadLetters(consumer, connections)
     return RedisDeadLetters(consumer, connections)
+
+
+def gather(consumer: ConsumerPlan, connections: Connections) -> int:
+    """Take in what the source's own backstop holds (SQS' redrive queue): what was received too often without a word
+    from any worker. Stored before it is taken away: stopped in between, it is in both places, and stored once."""
+    resource = connections.plan.resource(consumer.source)
+    chosen = driver(resource.type, resource.provider)
+    backstop = (
+        chosen.backstop(resource, connections.session(resource.provider)) if hasattr(chosen, "backstop") else None
+    )
+    if backstop is None:
+        return 0
+    store, taken = open_dead_letters(consumer, connections), 0
+    while True:
+        with backstop.held(PAGE) as elements:
+            store.put([letter_of(consumer, element, backstop.reason, "") for element in elements])
+            backstop.delete(elements)
+        taken += len(elements)
+        if len(elements) < PAGE:
+            return taken
 
 
 def letter_of(consumer: ConsumerPlan, element: Element, error: str, traceback: str) -> DeadLetter:

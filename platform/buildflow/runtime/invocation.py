@@ -108,8 +108,7 @@ async def invoke_route(
     `DependencyFailed` where the gateway would take no requests."""
     plan = connections.plan
     auth = [Injection(parameter="auth", kind="dependency", key=route.auth)] if route.auth else []
-    inject = route.handler.inject if route.handler else ()
-    keys = needed(plan, [*inject, *auth])[0]
+    keys = needed(plan, [*route.inject, *auth])[0]
     alone = plan.model_copy(update={"routes": (route,), "mounts": (), "gateway_dependencies": tuple(keys)})
     said: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
     gateway = Gateway(alone, connections, Container(alone, connections), _Told(said))

@@ -12,7 +12,7 @@ from buildflow.compiler.lower.rows import check_sink
 from buildflow.compiler.lower.state import Lowering, handler_plan
 from buildflow.compiler.mistakes import EXCEPTIONS
 from buildflow.compiler.validate import Declaration
-from buildflow.diagnostics import Related, misspelt
+from buildflow.diagnostics import Diagnostic, Related, Severity, misspelt
 from buildflow.ir.runtime import BatchPlan, ConsumerPlan, DependencyPlan, PoolPlan, RetryPlan, SinkPlan
 from buildflow.ir.signature import UNKNOWN, Parameter, Shape
 from buildflow.spec.document import Sequence, at, plain
@@ -44,6 +44,7 @@ def lower_consumer(
     carried = source[0].element if source else ""
     if element is not None:
         _check_element(key, consumer, element, carried, state)
+        _check_concurrency(key, consumer, element, state)
     return ConsumerPlan(
         key=key,
         source=consumer.source,
@@ -90,6 +91,17 @@ def _check_element(key: str, consumer: Consumer, element: Parameter, carried: st
     ):
         if name is not None and known is not None and name not in known:
             _no_field(name, known, f'the elements of "{consumer.source}" have', ("consumers", key, *field_place), state)
+
+
+def _check_concurrency(key: str, consumer: Consumer, element: Parameter, state: Lowering) -> None:
+    """A batch is one call: there are no elements beside each other."""
+    number = consumer.concurrency
+    if number > 1 and re.fullmatch(r"(\w+\.)?[Ll]ist\[.*\]", element.shape.text):
+        message = f"{consumer.handler} takes {element.shape.text}, one batch at a time: `concurrency` changes nothing"
+        hint = f"remove it, and write `replicas: {number}` to handle {number} batches at once"
+        span = state.declaration.key_span("consumers", key, "concurrency")
+        related = (Related("the code that this is about", element.place.span()),)
+        state.found.append(Diagnostic("BF228", message, span, hint, related, Severity.WARNING))
 
 
 def _no_field(name: str, known: Iterable[str], whose: str, path: tuple[Any, ...], state: Lowering) -> None:

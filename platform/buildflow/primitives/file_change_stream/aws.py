@@ -1,6 +1,6 @@
 """A file change stream on AWS: S3's notifications in an SQS queue of its own."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Grant, Role, Source
@@ -8,6 +8,9 @@ from buildflow.primitives.queue.aws import TAKEN, messages_in
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.names import SQS_QUEUE
 from buildflow.types.events import FileChangeEvent
+
+if TYPE_CHECKING:
+    from buildflow.primitives.queue.sqs_redrive import RedriveQueue
 
 
 class S3FileChangeStreamDriver:
@@ -42,6 +45,11 @@ class S3FileChangeStreamDriver:
 
     def content(self, resource: Resource, session: AwsSession) -> str:
         return messages_in(resource, session, "event")
+
+    def backstop(self, resource: Resource, session: AwsSession) -> "RedriveQueue | None":
+        from buildflow.primitives.queue.sqs import redrive_of
+
+        return redrive_of(resource, session)
 
     def source(self, resource: Resource, session: AwsSession) -> Source:
         from buildflow.primitives.file_change_stream.s3_events import event_source

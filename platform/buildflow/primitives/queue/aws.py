@@ -1,11 +1,14 @@
 """A queue on AWS: SQS."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Grant, Role, Sink, Source
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.names import SQS_FIFO_QUEUE, SQS_QUEUE, NameRule
+
+if TYPE_CHECKING:
+    from buildflow.primitives.queue.sqs_redrive import RedriveQueue
 
 TAKEN = (
     "sqs:ReceiveMessage",
@@ -42,6 +45,11 @@ class SQSQueueDriver:
 
     def content(self, resource: Resource, session: AwsSession) -> str:
         return messages_in(resource, session, "message")
+
+    def backstop(self, resource: Resource, session: AwsSession) -> "RedriveQueue | None":
+        from buildflow.primitives.queue.sqs import redrive_of
+
+        return redrive_of(resource, session)
 
     def source(self, resource: Resource, session: AwsSession) -> Source:
         from buildflow.primitives.queue.sqs import queue_source

@@ -22,6 +22,8 @@ class RedriveQueue:
         redrive.delete([element])         # the others are back when the block ends
     """
 
+    reason = REASON
+
     def __init__(self, queue: SQSQueue) -> None:
         self._queue = queue
 

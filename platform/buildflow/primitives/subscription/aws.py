@@ -1,12 +1,15 @@
 """A subscription on AWS: an SQS queue of its own behind the SNS topic."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Grant, Role, Source
 from buildflow.primitives.queue.aws import TAKEN, messages_in
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.names import SQS_QUEUE
+
+if TYPE_CHECKING:
+    from buildflow.primitives.queue.sqs_redrive import RedriveQueue
 
 
 class SNSSubscriptionDriver:
@@ -34,6 +37,11 @@ class SNSSubscriptionDriver:
 
     def content(self, resource: Resource, session: AwsSession) -> str:
         return messages_in(resource, session, "message")
+
+    def backstop(self, resource: Resource, session: AwsSession) -> "RedriveQueue | None":
+        from buildflow.primitives.queue.sqs import redrive_of
+
+        return redrive_of(resource, session)
 
     def source(self, resource: Resource, session: AwsSession) -> Source:
         from buildflow.primitives.queue.sqs import queue_source

@@ -1,9 +1,7 @@
-"""A stack's `aws:` block as Pulumi's provider of one region: who signs in, and where."""
+"""A stack's `aws:` block as Pulumi's provider of one region: where, and as which profile or role."""
 
 from collections.abc import Mapping
 from typing import Any
-
-import pulumi
 
 from buildflow.providers.secrets import cloud_sdk
 
@@ -11,16 +9,15 @@ aws = cloud_sdk("pulumi_aws", "aws")
 
 SERVICES = ("ec2", "iam", "rds", "s3", "secretsmanager", "sns", "sqs", "sts")
 """What the programs use, for stacks with an endpoint of their own."""
-_KEYS = {"aws_access_key_id": "access_key", "aws_secret_access_key": "secret_key", "aws_session_token": "token"}
 
 
 def make_provider(settings: Mapping[str, Any], region: str | None) -> Any:
-    """Without a region, the one that the environment or the profile names."""
+    """Without a region, the one that the environment or the profile names. Keys come by the environment of Pulumi's
+    CLI: in the provider they would stay in the state, and a `destroy` would use those of long ago."""
     return aws.Provider(
         f"aws-{region}" if region else "aws",
         region=region,
         profile=settings.get("profile"),
-        **{name: pulumi.Output.secret(settings[key]) for key, name in _KEYS.items() if settings.get(key)},
         **_role(settings.get("role_arn")),
         **_endpoint(settings.get("endpoint_url")),
     )

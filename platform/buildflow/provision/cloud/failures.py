@@ -28,6 +28,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"marked for protection|is protected", "set `deletion_protection: false` on it, and apply that first"),
     (r"Throttling|Rate exceeded|SlowDown", "AWS asks to slow down; run the command again, it goes on where it ended"),
 )
+_COLOURS = re.compile(r"<\{%.*?%\}>")
 _NOISE = re.compile(
     r"^(error: |\d+ errors? occurred:|code: -?\d+|stdout:.*|stderr:\s*|\* |creating urn:\S+: |updating urn:\S+: "
     r"|deleting urn:\S+: )+"
@@ -36,6 +37,7 @@ _NOISE = re.compile(
 
 def in_words(said: str) -> tuple[str, str]:
     """The first line that says something, and what to do about it ("" where that is not known)."""
+    said = _COLOURS.sub("", said)
     _, _, stderr = said.partition("\n stderr: ")  # of all that a command said, the end tells why it failed
     lines = [_NOISE.sub("", line.strip()).strip() for line in (stderr.strip() or said).splitlines()]
     telling = [line for line in lines if line and not line.startswith(("Diagnostics:", "Previewing", "Updating"))]

@@ -93,7 +93,7 @@ class _Edges:
 
     def of_routes(self, routes: Sequence[RoutePlan]) -> tuple[list[Edge], list[str]]:
         edges = [(route.sink, Role.SINK) for route in routes if route.sink]
-        inject = [i for route in routes if route.handler for i in route.handler.inject]
+        inject = [i for route in routes for i in route.inject]
         needed = self._closure(inject, [r.auth for r in routes if r.auth])
         middleware = [m.arguments for r in routes if r.service for m in self._services[r.service].middleware]
         return self._with(edges, inject, needed, middleware)
