@@ -1,10 +1,11 @@
 """AWS on loopback: moto's server, and what tests make in it with boto3 alone, as Pulumi does elsewhere."""
 
 import contextlib
+import functools
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,35 +85,56 @@ class Moto:
         s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
 
 
-_receive = SQSBackend.receive_message
-_receiving = threading.Lock()
+_alone = threading.RLock()
+_UNSAFE = ("send_message", "delete_message_batch", "change_message_visibility_batch", "purge_queue")
+"""What moto does to a queue's list of messages without a lock: two requests at once lose what one of them did."""
 
 
-def _receive_alone(
-    backend: SQSBackend, queue_name: str, count: int, wait_seconds_timeout: int, *arguments: Any
-) -> list[Any]:
-    """moto gives one message to two who ask at once; SQS hides it from the second one."""
-    end = time.monotonic() + wait_seconds_timeout
-    while True:
-        with _receiving:
-            found = _receive(backend, queue_name, count, 0, *arguments)
-        left = end - time.monotonic()
-        if found or left <= 0:
-            return found
-        backend.get_queue(queue_name).wait_for_messages(min(left, 0.1))  # type: ignore[arg-type]
+def _one_at_a_time(change: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(change)
+    def changed(*arguments: Any, **options: Any) -> Any:
+        with _alone:
+            return change(*arguments, **options)
+
+    return changed
+
+
+def _receiving(receive: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Without a lock, two who ask at once get the same message."""
+
+    def received(backend: SQSBackend, queue_name: str, count: int, wait: int, *arguments: Any) -> list[Any]:
+        end = time.monotonic() + wait
+        while True:
+            with _alone:
+                found = receive(backend, queue_name, count, 0, *arguments)
+            left = end - time.monotonic()
+            if found or left <= 0:
+                return found
+            backend.get_queue(queue_name).wait_for_messages(min(left, 0.1))  # type: ignore[arg-type]
+
+    return received
 
 
 def _is_kept(backend: SQSBackend, queue_name: str, message: Any) -> bool:
     """moto counts the whole queue thrice for each message that it gives."""
-    return bool(time.time() < message.sent_timestamp / 1000 + backend.get_queue(queue_name).message_retention_period)  # type: ignore[attr-defined]
+    retention = backend.get_queue(queue_name).message_retention_period  # type: ignore[attr-defined]
+    return bool(time.time() < message.sent_timestamp / 1000 + retention)
+
+
+@functools.cache
+def _make_safe() -> None:
+    """Let moto's queues bear many requests at once, as SQS' do."""
+    for name in _UNSAFE:
+        setattr(SQSBackend, name, _one_at_a_time(getattr(SQSBackend, name)))
+    SQSBackend.receive_message = _receiving(SQSBackend.receive_message)  # type: ignore[method-assign]
+    SQSBackend.is_message_valid_based_on_retention_period = _is_kept  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
 def moto() -> Iterator[Moto]:
     """A server on a free port, for as long as the block lasts."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    SQSBackend.receive_message = _receive_alone  # type: ignore[method-assign]
-    SQSBackend.is_message_valid_based_on_retention_period = _is_kept  # type: ignore[method-assign]
+    _make_safe()
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

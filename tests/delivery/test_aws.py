@@ -5,7 +5,6 @@ import json
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -87,35 +86,19 @@ def app() -> str:
     return APP + "".join(handlers)
 
 
-class RunningAsApplied(Running):
-    """`platform run` in a folder whose stack is applied."""
-
-    def __init__(self, folder: Path, **more: str) -> None:
-        self.folder = folder
-        self.log: list[str] = []
-        self.process = subprocess.Popen(
-            [*PLATFORM, "run", "--port", "0"],
-            cwd=folder,
-            env=environment(**more),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-
 class PairsOnAws(Pairs):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = ENVIRONMENT
-        self.app = RunningAsApplied(folder, **ENVIRONMENT)
+        self.app = self._run()
         self._seen: dict[str, list[Any]] = {}
 
     def start(self) -> None:
-        self.app = RunningAsApplied(self.folder, **ENVIRONMENT).ready()
+        self.app = self._run().ready()
+
+    def _run(self) -> Running:
+        """Its stack is applied, without Pulumi."""
+        return Running(self.folder, command=("run", "--port", "0"), **ENVIRONMENT)
 
     @property
     def plan(self) -> RuntimePlan:

@@ -136,8 +136,10 @@ class Spread:
         self.broker = broker
         self.broker_url = broker.url(1) if isinstance(broker, Redis) else broker.url
         self.front, self.left, self.right, self.clock = (net.add(n) for n in ("front", "left", "right", "clock"))
-        self.next = 0
-        """The next number to send."""
+        self.first = self.next = 0
+        """The first number of this test, and the next one to send."""
+        self.before: dict[str, str] = {}
+        """The last entry of each queue when this test began."""
         for host in self.hosts:
             project(host.folder, YAML.format(state_url=redis.url(0), broker_url=self.broker_url), app=APP)
             (host.folder / "sender.py").write_text(SENDER)
@@ -150,6 +152,15 @@ class Spread:
             self.clock.start("watcher"),
         ]
         self.parts = {(part.name, part.host.name): part.ready() for part in parts}
+
+    @property
+    def sent(self) -> int:
+        """How many messages this test has sent."""
+        return self.next - self.first
+
+    @property
+    def kind(self) -> str:
+        return type(self.broker).__name__
 
     @property
     def hosts(self) -> list[Host]:
@@ -184,22 +195,29 @@ class Spread:
 
     # what has come of it
 
+    def begin(self) -> None:
+        """Look away from what was before."""
+        self.first = self.next
+        for key in ("outbox", "ticks"):
+            last = self.redis.client().xrevrange(f"spread-local-{key}", count=1)
+            self.before[key] = last[0][0].decode() if last else "0"
+
     def entries(self, key: str) -> list[dict[str, Any]]:
-        return [json.loads(fields[b"body"]) for _, fields in self.redis.client().xrange(f"spread-local-{key}")]
+        found = self.redis.client().xrange(f"spread-local-{key}", min=f"({self.before[key]}")
+        return [json.loads(fields[b"body"]) for _, fields in found]
 
-    def done(self, since: int = 0) -> list[dict[str, Any]]:
-        """The rows of numbers from `since` on."""
-        return [row for row in self.entries("outbox") if row["number"] >= since]
+    def done(self) -> list[dict[str, Any]]:
+        return self.entries("outbox")
 
-    def by(self, host: str, since: int = 0) -> list[dict[str, Any]]:
-        return [row for row in self.done(since) if row["host"] == host]
+    def by(self, host: str) -> list[dict[str, Any]]:
+        return [row for row in self.done() if row["host"] == host]
 
-    def expect_all(self, since: int = 0) -> int:
+    def expect_all(self) -> int:
         """Everything that was sent has been done, and nothing is left; the number of duplicates."""
         wait_for(self._is_drained, 60, "the inbox is empty")
-        found = Counter(row["number"] for row in self.done(since))
-        lost = [number for number in range(since, self.next) if number not in found]
-        assert lost == [], f"{len(lost)} of {self.next - since} lost"
+        found = Counter(row["number"] for row in self.done())
+        lost = [number for number in range(self.first, self.next) if number not in found]
+        assert lost == [], f"{len(lost)} of {self.sent} lost"
         assert json.loads(self.front.run("dlq", "ls", "--all", "--json")) == []
         return found.total() - len(found)
 
@@ -251,7 +269,7 @@ class Spread:
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
-def spread(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spread]:
+def deployed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spread]:
     with network(tmp_path_factory.mktemp(request.param)) as net:
         redis = Redis(net.switch)
         broker: Redis | RabbitMQ = redis
@@ -261,7 +279,13 @@ def spread(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Spread(net, redis, broker)
 
 
-with_redis = pytest.mark.parametrize("spread", ["redis"], indirect=True)
+@pytest.fixture
+def spread(deployed: Spread) -> Spread:
+    deployed.begin()
+    return deployed
+
+
+with_redis = pytest.mark.parametrize("deployed", ["redis"], indirect=True)
 """For what has nothing to do with the broker."""
 
 
@@ -348,7 +372,7 @@ def test_a_pickle_and_a_group_from_the_broker_are_refused_and_the_worker_goes_on
 
 
 def test_a_host_cut_off_under_load_loses_nothing_and_goes_on_when_it_rejoins(spread: Spread) -> None:
-    before, first, worker = spread.pids(), spread.next, spread.parts["worker", "left"]
+    before, worker = spread.pids(), spread.parts["worker", "left"]
     # with Redis until it has noticed by itself that nothing answers; RabbitMQ's client notices within seconds
     notices = "does not answer" if isinstance(spread.broker, Redis) else "Connection to broker lost"
     with spread.requests():
@@ -356,31 +380,29 @@ def test_a_host_cut_off_under_load_loses_nothing_and_goes_on_when_it_rejoins(spr
             wait_for(lambda: spread.holds("left"), words="left has leases")
             spread.net.cut_off("left")
         since = time.monotonic()
-        again = wait_for(lambda: [row for row in spread.done(first) if row["attempt"] > 1], 20, "leases lapse")
+        again = wait_for(lambda: [row for row in spread.done() if row["attempt"] > 1], 20, "leases lapse")
         assert {row["host"] for row in again} == {"right"}
         wait_for(lambda: notices in worker.log, 40, "left notices")
-        seconds, rejoined = time.monotonic() - since, len(spread.done(first))
+        seconds, rejoined = time.monotonic() - since, len(spread.done())
         spread.net.rejoin("left")
-        wait_for(
-            lambda: any(row["host"] == "left" for row in spread.done(first)[rejoined + 200 :]), 40, "left works again"
-        )
-    duplicates = spread.expect_all(first)
+        wait_for(lambda: any(row["host"] == "left" for row in spread.done()[rejoined + 200 :]), 40, "left works again")
+    duplicates = spread.expect_all()
     assert spread.pids() == before
-    measured.tell(f"a host cut off for {seconds:.0f} s: {duplicates} of {spread.next - first} messages twice")
+    measured.tell(f"{spread.kind}, a host cut off for {seconds:.0f} s: {duplicates} of {spread.sent} messages twice")
 
 
 def test_a_broker_killed_and_started_again_under_load_loses_nothing(spread: Spread) -> None:
-    before, first = spread.pids(), spread.next
+    before = spread.pids()
     with spread.requests():
         with spread.slowly():
             wait_for(lambda: spread.holds("left"), words="left has leases")
             spread.broker.kill()
         spread.broker.start()
-        started = len(spread.done(first))
-        wait_for(lambda: len(spread.done(first)) > started + 100, words="it goes on")
-    duplicates = spread.expect_all(first)
+        started = len(spread.done())
+        wait_for(lambda: len(spread.done()) > started + 100, words="it goes on")
+    duplicates = spread.expect_all()
     assert spread.pids() == before
-    measured.tell(f"the broker killed: {duplicates} of {spread.next - first} messages twice")
+    measured.tell(f"{spread.kind} killed: {duplicates} of {spread.sent} messages twice")
 
 
 @with_redis
@@ -390,7 +412,6 @@ def test_another_watcher_takes_over_from_one_that_is_cut_off(spread: Spread) -> 
         holder: bytes = spread.redis.client().get("spread-local:leader:watcher") or b""
         return holder.decode().partition(":")[0]
 
-    first = len(spread.entries("ticks"))
     cut = wait_for(leader)
     spread.net.cut_off(cut)
     try:
@@ -400,16 +421,14 @@ def test_another_watcher_takes_over_from_one_that_is_cut_off(spread: Spread) -> 
     finally:
         spread.net.rejoin(cut)
     wait_for(lambda: set(spread.pids()) == set(spread.parts), words="it is there again")
-    times = sorted(datetime.fromisoformat(row["time"]) for row in spread.entries("ticks")[first:])
+    times = sorted(datetime.fromisoformat(row["time"]) for row in spread.entries("ticks"))
     assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(seconds=1)}, "each tick once"
 
 
 @with_redis
 def test_a_change_rolled_out_under_load_loses_nothing_and_repeats_nothing(spread: Spread) -> None:
-    first = spread.next
-
     def plans(host: str) -> set[str]:
-        return {row["plan"] for row in spread.by(host, first)}
+        return {row["plan"] for row in spread.by(host)}
 
     with spread.requests():
         for host in (spread.left, spread.right):
@@ -429,5 +448,5 @@ def test_a_change_rolled_out_under_load_loses_nothing_and_repeats_nothing(spread
             wait_for(lambda name=host.name: plans(name) == {"old", "new"}, words="the new plan works")
             if host is spread.left:
                 assert plans("right") == {"old"}
-    assert spread.expect_all(first) == 0
-    assert {row["attempt"] for row in spread.done(first)} == {1}
+    assert spread.expect_all() == 0
+    assert {row["attempt"] for row in spread.done()} == {1}

@@ -1,12 +1,16 @@
 """Leases of a running worker: renewed while a handler works or a group fills, kept over the loss of the broker."""
 
+import contextlib
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.delivery import measured
 from tests.harness import PLATFORM, environment, platform, processes_in, project, rows, running, status, wait_for
 
 pytestmark = pytest.mark.slow
@@ -75,6 +79,65 @@ def test_a_group_that_fills_longer_than_its_lease_is_leased_once(tmp_path: Path)
         wait_for(lambda: len(rows(folder, "results")) == 2)
         assert sorted(calls(folder)) == ["a", "b"]
         assert platform(folder, "dlq", "ls", "--json").stdout.strip() == "[]"
+
+
+HOLDS = """
+project: holds
+primitives:
+  jobs: {type: queue, lease: 2s}
+consumers:
+  work: {source: jobs, handler: app:work}
+"""
+
+HELD = """
+import time
+from buildflow.types import Message
+
+def work(job: Message[str]) -> None:
+    with open("calls", "a") as calls:
+        calls.write(f"{job.attempt} {time.time()}\\n")
+    if job.attempt == 1:
+        time.sleep(1000)
+"""
+LEASE = 2.0
+LOOK = 1.0
+"""Seconds for which a worker that has nothing to do waits for a message, before it looks for lapsed leases again."""
+SLACK = 0.5
+ELSEWHERE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+"""From process ids of its own nobody can tell that a process has died, as from another machine."""
+
+
+@pytest.mark.parametrize(("place", "within"), [("here", LEASE), ("elsewhere", LEASE + LOOK + SLACK)])
+def test_what_a_killed_worker_held_is_with_another_within_the_lease(tmp_path: Path, place: str, within: float) -> None:
+    """On one machine it is seen that a process has died; of another machine's, the lease has to lapse."""
+    enter = ELSEWHERE if place == "elsewhere" else []
+    if enter and (not shutil.which("unshare") or subprocess.run([*enter, "true"], check=False).returncode):
+        pytest.skip("process ids of its own need the right to `unshare`")
+    folder = project(tmp_path, HOLDS, app=HELD)
+    with running(folder) as app, (folder / "other.log").open("w") as log:
+        app.ready()
+        (survivor,) = app.processes("worker")
+        other = subprocess.Popen([*enter, *PLATFORM, "worker"], cwd=folder, env=environment(), stderr=log)
+        wait_for(lambda: "ready in" in (folder / "other.log").read_text())
+        survivor.suspend()
+        assert platform(folder, "send", "jobs", "one").returncode == 0
+        wait_for(lambda: calls(folder))
+        survivor.resume()
+        victim = psutil.Process(other.pid)
+        victims = [victim, *victim.children(recursive=True)]
+        killed = time.time()
+        for process in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        other.wait()
+        wait_for(lambda: len(calls(folder)) == 4)
+        wait_for(lambda: not status(folder)["consumers"][0]["in_flight"])
+    first, _, second, at = calls(folder)
+    assert (first, second) == ("1", "2")
+    assert float(at) - killed < within
+    measured.tell(
+        f"a worker killed {place}: another has its element after {float(at) - killed:.1f} s, lease {LEASE:g} s"
+    )
 
 
 def test_a_busy_pool_goes_on_after_it_lost_its_broker_again_and_again(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What `apply` would do of what drivers create themselves: the declared graph against the recorded state, asked of
 each resource's driver. What a cloud's engine creates is left to it."""
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from buildflow.ir.changes import ChangeSet, ResourceChange
@@ -33,7 +34,7 @@ def destruction(state: State, project: str, stack: str, sessions: Sessions) -> C
 
 def unapplied(graph: ResourceGraph, state: State) -> list[str]:
     """The keys whose declaration is not what is recorded, without asking any driver."""
-    keys = [r.key for r in graph.resources if _declared(r) != _declared(state.resources.get(r.key))]
+    keys = [r.key for r in graph.resources if declared(r) != declared(state.resources.get(r.key))]
     return keys + [key for key in state.resources if key not in graph]
 
 
@@ -46,19 +47,28 @@ def _same_kind(old: Resource, new: Resource) -> bool:
     return (old.type, old.provider) == (new.type, new.provider)
 
 
-def _declared(resource: Resource | None) -> Resource | None:
+def differs(old: Resource, new: Resource) -> Iterator[str]:
+    """The fields of a declaration that differ, with their values before and after."""
+    for name in dict.fromkeys([*old.spec, *new.spec]):
+        before, after = old.spec.get(name), new.spec.get(name)
+        if before != after:
+            yield f"{name}: {json.dumps(before)} -> {json.dumps(after)}"
+
+
+def declared(resource: Resource | None) -> Resource | None:
+    """As it was written: what it became is left out."""
     return resource.model_copy(update={"outputs": {}}) if resource else None
 
 
 def _change(new: Resource, old: Resource | None, session: Any) -> ResourceChange | None:
     if not new.managed:
-        return None if old is not None and _declared(old) == _declared(new) else _verb("create", new, None)
+        return None if old is not None and declared(old) == declared(new) else _verb("create", new, None)
     chosen = driver(new.type, new.provider)
     if old is None or not chosen.exists(old, session):
         return _verb("create", new, old)
     change = chosen.compare(old, new, session)
     if change.action is Action.NONE:
-        return None if _declared(old) == _declared(new) else _verb("update", new, old)
+        return None if declared(old) == declared(new) else _verb("update", new, old)
     return ResourceChange(
         verb="update" if change.action is Action.UPDATE else "replace",
         key=new.key,

@@ -75,6 +75,7 @@ class Infrastructure:
         if self._has_cloud(state):
             self._previewed = self._engine.preview()
             found += self._of_cloud(self._previewed, state)
+            found += self._declared_anew(state, {change.key for change in found})
             permissions = self._permission_changes(state)
         return ChangeSet(
             project=self.graph.project,
@@ -88,7 +89,10 @@ class Infrastructure:
         """The deletion of everything that is recorded."""
         state = self.state
         found = list(directly.destruction(state, self.graph.project, self.graph.stack, self.sessions).changes)
-        if self._has_cloud(state):
+        protected = [_deletion(r) for r in state.resources.values() if _is_protected(r)]
+        if protected:  # the engine would refuse to think of it
+            found += protected
+        elif self._has_cloud(state):
             self._previewed = self._engine.preview_destroy()
             found += self._of_cloud(self._previewed, state)
         return ChangeSet(project=self.graph.project, stack=self.graph.stack, changes=tuple(found))
@@ -160,6 +164,23 @@ class Infrastructure:
 
         return list(resource_changes(steps, self.graph, state, self.sessions))
 
+    def _declared_anew(self, state: State, changed: set[str]) -> list[ResourceChange]:
+        """What is declared otherwise and is the same to the cloud: its protection, what its messages are."""
+        return [
+            ResourceChange(
+                verb="update",
+                key=new.key,
+                label=new.label,
+                id=new.id,
+                old=old,
+                new=new,
+                fields=tuple(directly.differs(old, new)),
+            )
+            for key, new in self.graph.by_key.items()
+            if key not in changed and (old := state.resources.get(key)) is not None
+            if is_declared(new.type, new.provider) and directly.declared(old) != directly.declared(new)
+        ]
+
     def _permissions(self) -> dict[str, list[str]]:
         from buildflow.provision.cloud.identities import identities, permissions
 
@@ -189,6 +210,16 @@ class Infrastructure:
         """Deletes first, then as in the graph."""
         keys = [r.key for r in self.graph.resources]
         return keys.index(change.key) if change.verb != "delete" and change.key in keys else -1
+
+
+def _is_protected(resource: Resource) -> bool:
+    """Whether it is the cloud's, and not to be deleted."""
+    declared = is_declared(resource.type, resource.provider) and resource.managed
+    return declared and bool(resource.spec.get("deletion_protection"))
+
+
+def _deletion(resource: Resource) -> ResourceChange:
+    return ResourceChange(verb="delete", key=resource.key, label=resource.label, id=resource.id, old=resource)
 
 
 def _without_cloud(changes: ChangeSet) -> ChangeSet:

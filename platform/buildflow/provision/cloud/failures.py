@@ -2,6 +2,7 @@
 
 import re
 
+_PROTECTED = "set `deletion_protection: false` on it, and apply that first"
 _HINTS: tuple[tuple[str, str], ...] = (
     (r"incorrect passphrase", "set PULUMI_CONFIG_PASSPHRASE to the passphrase that the stack was created with"),
     (
@@ -25,7 +26,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         "the name is taken: give the primitive another `name:`, or refer to what exists with `managed: false`",
     ),
     (r"BucketNotEmpty", "set `force_destroy: true` on it and apply, or empty it"),
-    (r"marked for protection|is protected", "set `deletion_protection: false` on it, and apply that first"),
+    (r"marked for protection|is protected", _PROTECTED),
     (r"Throttling|Rate exceeded|SlowDown", "AWS asks to slow down; run the command again, it goes on where it ended"),
 )
 _COLOURS = re.compile(r"<\{%.*?%\}>")
@@ -43,5 +44,7 @@ def in_words(said: str) -> tuple[str, str]:
     telling = [line for line in lines if line and not line.startswith(("Diagnostics:", "Previewing", "Updating"))]
     hint = next((hint for pattern, hint in _HINTS if re.search(pattern, said, re.IGNORECASE)), "")
     pattern = next((p for p, h in _HINTS if h == hint), "") if hint else ""
+    if hint == _PROTECTED:
+        return "it is protected from deletion", hint
     best = next((line for line in telling if pattern and re.search(pattern, line, re.IGNORECASE)), None)
     return best or (telling[0] if telling else said.strip()), hint
