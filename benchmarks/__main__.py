@@ -16,7 +16,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import aws, check_command, collectors, delivery, gateway_routes, large_project, running_app, tables
+from benchmarks import (
+    aws,
+    aws_plan,
+    check_command,
+    collectors,
+    delivery,
+    gateway_routes,
+    large_project,
+    running_app,
+    tables,
+)
 from benchmarks.figures import Failure, Figure, machine
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +40,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "DuckDB": tables.measure,
     "delivery": delivery.measure,
     "SQS": aws.measure,
+    "AWS plan": aws_plan.measure,
 }
 
 

@@ -78,7 +78,8 @@ def mermaid(drawing: Drawing) -> Iterator[str]:
     yield "flowchart LR"
     names = {node.place: f"n{number}" for number, node in enumerate(drawing.nodes)}
     for node in drawing.nodes:
-        label = f'"{_mermaid_text(node.key)}<br/><i>{_mermaid_text(caption(node))}</i>"'
+        below = f"<br/><i>{_mermaid_text(caption(node))}</i>" if caption(node) else ""
+        label = f'"{_mermaid_text(node.key)}{below}"'
         yield f"  {names[node.place]}{_MERMAID_SHAPES[node.kind].format(label)}:::{node.kind}"
     for left, right, what, style, _ in drawing.links:
         yield f"  {names[left.place]} {_MERMAID_LINES[style]}|{_mermaid_text(what)}| {names[right.place]}"
@@ -129,5 +130,5 @@ def _dot_text(*lines: str) -> str:
 
     Source: https://graphviz.org/doc/info/lang.html and https://graphviz.org/docs/attr-types/escString/
     """
-    escaped = (re.sub(r'(["\\])', r"\\\1", line).replace("&", "&amp;").replace("\n", " ") for line in lines)
+    escaped = (re.sub(r'(["\\])', r"\\\1", line).replace("&", "&amp;").replace("\n", " ") for line in lines if line)
     return '"' + r"\n".join(escaped) + '"'
