@@ -50,7 +50,7 @@ def check_given(returns: Shape, message: Shape, sink: str) -> list[Unfit]:
 
 def _element(shape: Shape) -> Shape:
     """Without the list of a batch and the envelope of a message."""
-    if shape.kind == "list" or shape.name == "buildflow.types.Message":
+    if shape.is_batch or shape.name == "buildflow.types.Message":
         return _element(shape.item or Shape(kind="unknown"))
     return shape
 

@@ -268,7 +268,7 @@ _RAW = {"unknown", "mapping"}
 def check_element(parameter: Parameter, carried: str, source: str) -> list[Unfit]:
     """An element's annotation against what its source carries; `carried` is "" where that is up to the sender."""
     shape = parameter.shape
-    if shape.kind == "list":
+    if shape.is_batch:
         shape = shape.item or Shape(kind="unknown")
     if any(option.name == carried for option in shape.options):
         return []
@@ -284,6 +284,8 @@ def check_element(parameter: Parameter, carried: str, source: str) -> list[Unfit
         return []  # the original's names: S3FileChangeEvent, GCSFileChangeEvent
     message = f'parameter "{parameter.name}" takes {parameter.shape.text}, "{source}" carries {_short(carried)}'
     hint = f"annotate it with {_short(carried)}"
+    if shape.kind == "list":
+        hint += f", or with list[{_short(carried)}] for batches"
     if _short(carried) == "FileChangeEvent" and shape.kind in ("bytes", "string"):
         hint += ", and read its `.blob`"
     return [Unfit("BF214", message, hint, parameter.place)]

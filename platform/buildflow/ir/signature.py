@@ -4,6 +4,7 @@ The compiler reads source with `ast`, a process reads what it imported; the one 
 these values. They are plain dataclasses because a large project makes tens of thousands of them.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -68,6 +69,12 @@ class Shape:
     fields: tuple[ShapeField, ...] = ()
     place: Place | None = None
     is_plain: bool = False
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether an element of this type is a batch: `list[T]` alone is. A tuple or a set is an element that is
+        one."""
+        return self.kind == "list" and re.match(r"(\w+\.)*[Ll]ist\[", self.text) is not None
 
     def replace(self, **changes: Any) -> "Shape":
         """The same with some fields changed."""

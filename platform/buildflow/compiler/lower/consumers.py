@@ -96,7 +96,7 @@ def _check_element(key: str, consumer: Consumer, element: Parameter, carried: st
 def _check_concurrency(key: str, consumer: Consumer, element: Parameter, state: Lowering) -> None:
     """A batch is one call: there are no elements beside each other."""
     number = consumer.concurrency
-    if number > 1 and re.fullmatch(r"(\w+\.)?[Ll]ist\[.*\]", element.shape.text):
+    if number > 1 and element.shape.is_batch:
         message = f"{consumer.handler} takes {element.shape.text}, one batch at a time: `concurrency` changes nothing"
         hint = f"remove it, and write `replicas: {number}` to handle {number} batches at once"
         span = state.declaration.key_span("consumers", key, "concurrency")
