@@ -124,7 +124,7 @@ def test_no_element_and_two_elements() -> None:
     "of",
     [
         *(UNKNOWN, named(EVENT), named("buildflow.types.gcp.GCSFileChangeEvent"), Shape(kind="mapping")),
-        *(Shape(kind="list", item=named(EVENT)), Shape(kind="list")),
+        Shape(kind="list", text="list[FileChangeEvent]", item=named(EVENT)),
         Shape(kind="named", name="buildflow.types.Message", item=named(EVENT)),
         Shape(kind="union", options=(named("app.Order"), named(EVENT))),
     ],
