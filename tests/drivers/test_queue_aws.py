@@ -514,19 +514,39 @@ def test_how_a_stack_cannot_sign_in(
     assert hint in caught.value.hint
 
 
-def test_without_redis_nothing_that_came_again_is_leased_and_nothing_is_lost(
+def test_without_redis_nothing_is_taken_for_that_would_count(
+    source: SQSSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.send(b"1", {})
+    [element] = leased(source)
+    source.release(element, counted=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(source.deliveries, "redis", lambda: connect("redis://127.0.0.1:9"))
+        patch.setattr("buildflow.providers.redis_client.PATIENCE", 0.0)
+        for _ in range(3):
+            for ask in (lambda: source.lease(1), lambda: source.wait(1)):
+                with pytest.raises(ServiceUnavailable, match="Redis does not answer"):
+                    ask()
+    [again] = source.lease(1)
+    assert (again.attempt, again.alone) == (1, False)
+
+
+def test_what_was_received_when_redis_went_is_leased_when_it_is_back(
     source: SQSSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source.send(b"1", {})
     [element] = leased(source)
     source.release(element)
     with monkeypatch.context() as patch:
-        patch.setattr(source.deliveries, "redis", lambda: connect("redis://127.0.0.1:9"))
-        patch.setattr("buildflow.providers.redis_client.PATIENCE", 0.0)
-        with pytest.raises(ServiceUnavailable, match="Redis does not answer"):
+        patch.setattr(source.deliveries, "read", _unavailable)
+        with pytest.raises(ServiceUnavailable):
             source.lease(1)
     [again] = source.lease(1)
     assert (again.attempt, again.alone) == (2, False)
+
+
+def _unavailable(*_: Any) -> Any:
+    raise ServiceUnavailable
 
 
 def test_it_works_after_a_fork(source: SQSSource, session: AwsSession) -> None:
@@ -656,7 +676,7 @@ def test_what_sqs_moved_away_is_shown_sent_again_and_deleted(
 ) -> None:
     resource = made(received=2)
     source = source_of(resource, session)
-    redrive = redrive_of(resource, session)
+    redrive = DRIVER.backstop(resource, session)
     assert redrive is not None
     ids = source.send_many([(f"m{n}".encode(), {"n": str(n)}, None) for n in range(12)])
     for _ in range(2):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import logging
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -16,13 +17,16 @@ from starlette.staticfiles import StaticFiles
 
 from buildflow import __version__
 from buildflow.dependencies import OfRequest
-from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound
+from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound, ServiceUnavailable
 from buildflow.ir.runtime import HandlerPlan, Injection, RoutePlan, RuntimePlan
-from buildflow.runtime.collectors import Collectors, lines_as_array
+from buildflow.runtime.collectors import RETRY_AFTER, Collectors, lines_as_array
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.dependencies import Container, enter, is_manager
 from buildflow.runtime.functions import evaluated_signature, load, load_handler
+from buildflow.runtime.process import in_words
 from buildflow.runtime.services import WEBSOCKET, Middleware
+
+log = logging.getLogger("buildflow.gateway")
 
 
 def make_app(plan: RuntimePlan, connections: Connections, container: Container) -> FastAPI:
@@ -31,6 +35,7 @@ def make_app(plan: RuntimePlan, connections: Connections, container: Container) 
     app = FastAPI(title=plan.project, version=__version__, lifespan=collectors.lifespan)
     for error, status in ((ObjectNotFound, 404), (InvalidObjectName, 400), (InvalidRow, 422)):
         app.add_exception_handler(error, functools.partial(_in_detail, status))
+    app.add_exception_handler(ServiceUnavailable, _try_again)
     middleware = {s.key: Middleware(s.middleware, connections) for s in plan.services if s.middleware}
     for route in plan.routes:
         _add_route(app, route, plan, collectors, container)
@@ -44,6 +49,13 @@ def make_app(plan: RuntimePlan, connections: Connections, container: Container) 
 
 async def _in_detail(status: int, request: Any, exc: Exception) -> JSONResponse:  # noqa: ARG001 - FastAPI's form
     return JSONResponse({"detail": str(exc)}, status)
+
+
+async def _try_again(request: Any, exc: Exception) -> JSONResponse:
+    """What it was is for whoever runs the app, not for the client."""
+    log.warning("%s %s: %s", request.method, request.url.path, in_words(exc))
+    words = "a service that this needs is out of reach; try again"
+    return JSONResponse({"detail": words}, 503, {"Retry-After": RETRY_AFTER})
 
 
 def _add_route(app: FastAPI, route: RoutePlan, plan: RuntimePlan, collectors: Collectors, container: Container) -> None:

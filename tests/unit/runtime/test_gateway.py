@@ -21,7 +21,7 @@ from fastapi import Request, WebSocket
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.testclient import TestClient
 
-from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound
+from buildflow.errors import InvalidObjectName, InvalidRow, ObjectNotFound, ServiceUnavailable
 from buildflow.ir.graph import Resource
 from buildflow.ir.runtime import (
     DependencyPlan,
@@ -458,6 +458,21 @@ def test_the_worlds_failures_are_answers(shop: Shop, error: Exception, status: i
     shop.route("GET /", fail)
     with served(shop.gateway()) as port:
         assert detail(ask(port, "GET", "/")) == (status, str(error))
+
+
+def test_a_service_that_is_out_of_reach_is_a_503_and_why_is_in_the_log(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise ServiceUnavailable("Redis at 10.0.0.5 does not answer")
+
+    shop.route("GET /", fail)
+    with served(shop.gateway()) as port:
+        status, text = detail(ask(port, "GET", "/"))
+    assert status == 503
+    assert "10.0.0.5" not in text, "that is nothing to tell a client"
+    assert "GET /: Redis at 10.0.0.5 does not answer" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_bug_is_a_500_with_its_traceback_in_the_log(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:

@@ -53,8 +53,8 @@ class SQSSource:
     """A `Source` on an SQS queue: a lease is a message's visibility timeout.
 
     Attempts are SQS' count of deliveries without those that were none; what SQS does not remember of them is in
-    `Deliveries`. A worker that dies says nothing, so its messages come again when their leases lapse. Without the
-    stack's Redis what comes again cannot be leased. A delay is at least a second, and 12 hours at most, as SQS has it.
+    `Deliveries`. A worker that dies says nothing, so its messages come again when their leases lapse. While the stack's
+    Redis is away nothing is taken: it would count. A delay is at least a second, and 12 hours at most, as SQS has it.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class SQSSource:
             return
         if self._closed.is_set() or self._kept:
             return
+        self.deliveries.check()
         patience = min(int(seconds), 20)
         self._keep(self._receive(1, patience))
         self._was_empty = not self._kept
@@ -208,6 +209,7 @@ class SQSSource:
 
     def _receive_many(self, wanted: int) -> list[_Received]:
         """Ten, and where there are ten more of them, with several requests at once."""
+        self.deliveries.check()
         end = time.monotonic() + self.lease_seconds / 4
         found = last = self._receive(wanted)
         asked = min(TEN, wanted)

@@ -3,7 +3,7 @@
 SQS counts how often a message was received, and nothing else. Noted when one is given back: up to which delivery it
 was, how many of them were no attempts, whether it is to come alone, and until when it waits. A message that comes
 again without such a note, or with an older one, was in the hands of a process that died. A first delivery needs no
-note, and costs Redis nothing. Notes end with what they are about: SQS keeps no message for longer than 14 days.
+note. Notes end with what they are about: SQS keeps no message for longer than 14 days.
 """
 
 import json
@@ -33,6 +33,11 @@ class Deliveries:
         self.redis = redis
         self.key = key
         self._delayed = f"{key}:delayed"
+
+    def check(self) -> None:
+        """Raise `ServiceUnavailable` where notes can be neither read nor written."""
+        with spoken():
+            self.redis().ping()
 
     def read(self, messages: Sequence[str]) -> list[Note]:
         with spoken():
