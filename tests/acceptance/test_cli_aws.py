@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -265,17 +266,69 @@ def test_refresh_shows_drift_and_apply_brings_it_back(stack: Stack) -> None:
     assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "30"
 
 
-def test_another_machine_adopts_what_there_is(stack: Stack, tmp_path: Path) -> None:
-    stack.edit('endpoint_url: "ENDPOINT"'.replace("ENDPOINT", stack.endpoint), f'endpoint_url: "{stack.endpoint}"')
-    path = stack.folder / "buildflow.yaml"
-    shared = f"    backend_url: file://{tmp_path / 'shared'}\n"
-    path.write_text(path.read_text().replace("  other:", shared + "  other:"))
+def forget_this_machine(stack: Stack) -> None:
+    """As another machine with the same project and the same `backend_url` has it."""
+    shutil.rmtree(stack.folder / ".buildflow")
+
+
+def share_the_state(stack: Stack) -> None:
+    """Where all machines find it."""
+    stack.edit("  other:", f"    backend_url: file://{stack.folder / 'shared'}\n  other:")
+
+
+def test_another_machine_adopts_what_there_is(stack: Stack) -> None:
+    share_the_state(stack)
     stack.apply()
-    for name in ("state.json", "pulumi"):
-        target = stack.folder / ".buildflow/aws" / name
-        subprocess.run(["rm", "-r", str(target)], check=True)
-    assert "nothing to do" not in stack.apply().stderr, "its DuckDB file is its own"
-    assert stack.recorded()["orders"]["outputs"]["url"]
+    arn = stack.recorded()["orders"]["outputs"]["arn"]
+    forget_this_machine(stack)
+    adopted = stack.apply()
+    assert "S3Bucket" not in adopted.stdout, "only its DuckDB file is its own"
+    assert stack.recorded()["orders"]["outputs"]["arn"] == arn
+    assert "nothing to do" in stack.run("plan", "--exit-code").stderr
+
+
+def test_another_machine_does_not_delete_what_it_does_not_know_without_a_word(stack: Stack) -> None:
+    share_the_state(stack)
+    stack.edit("  done:", "  more: {type: bucket}\n  done:")
+    stack.apply()
+    stack.client("s3").put_object(Bucket="shop-aws-more", Key="a.txt", Body=b"x")
+    forget_this_machine(stack)
+    stack.edit("  more: {type: bucket}\n", "")
+    planned = stack.run("plan", "--exit-code", expect=3)
+    assert "DATA LOSS: all that it holds" in planned.stdout
+    assert "pass --allow-data-loss" in stack.apply(expect=1).stderr
+    assert "shop-aws-more" in stack.buckets()
+
+
+def test_a_role_that_somebody_widened_is_narrowed_again(stack: Stack) -> None:
+    stack.apply()
+    iam, role = stack.client("iam"), "shop-aws-consumer-take"
+    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    whole = json.dumps(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"])
+    wide = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(wide))
+    assert "consumer-take" in stack.run("refresh").stdout
+    assert "consumer-take: its role is updated" in stack.run("plan", "--exit-code", expect=3).stdout
+    stack.apply()
+    assert json.dumps(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]) == whole
+
+
+def test_what_is_managed_is_not_let_go_by_deleting_it(stack: Stack) -> None:
+    stack.apply()
+    stack.edit("orders: {type: queue, lease: 30s}", "orders: {type: queue, lease: 30s, managed: false}")
+    planned = stack.run("plan", "--exit-code", expect=3)
+    assert "Primitives to replace:" in planned.stdout
+    refused = stack.apply("--allow-data-loss", expect=1)
+    assert "`managed: false` would delete it" in refused.stderr
+    assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "30"
+
+
+def test_refresh_applies_nothing_that_was_only_declared(stack: Stack) -> None:
+    stack.edit("files: {type: bucket}", "files: {type: bucket, deletion_protection: true}")
+    stack.apply()
+    stack.edit("deletion_protection: true", "deletion_protection: false")
+    stack.run("refresh")
+    assert "deletion_protection: true -> false" in stack.run("plan", "--exit-code", expect=3).stdout
 
 
 # interruptions
@@ -298,15 +351,30 @@ def test_an_apply_that_was_killed_half_way_is_resumed(stack: Stack, type: str) -
     assert stack.client("iam").list_roles()["Roles"] == []
 
 
-def test_a_state_that_another_command_holds_is_said(stack: Stack) -> None:
+def test_what_a_killed_apply_had_begun_is_destroyed_too(stack: Stack) -> None:
+    hold = Hold("after", "aws:s3/bucket:Bucket")
+    killed = stack.start("apply", "--yes", **hold.environment)
+    hold.reached()
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    hold.release()
+    stack.run("destroy", "--yes")
+    assert stack.buckets() == []
+
+
+def test_a_state_that_another_machine_holds_is_said(stack: Stack) -> None:
+    share_the_state(stack)
     hold = Hold("before", "aws:sqs/queue:Queue")
     first = stack.start("apply", "--yes", **hold.environment)
     hold.reached()
-    # the stack's own lock is this folder's; another machine meets Pulumi's
-    other = subprocess.run(["cp", "-r", str(stack.folder), f"{stack.folder}-copy"], check=False)
-    assert other.returncode == 0
+    copy = Path(f"{stack.folder}-copy")
+    shutil.copytree(stack.folder, copy, ignore=shutil.ignore_patterns(".buildflow", "shared"))
+    refused = platform(copy, "apply", "--yes", "--stack", "aws", **stack.variables)
     hold.release()
-    first.communicate(timeout=60)
+    first.communicate(timeout=120)
+    assert refused.returncode == 1
+    assert re.search(r'the state of stack "aws" is locked: process \d+ on \S+ holds it', refused.stderr)
+    assert "platform cancel" in refused.stderr
     assert first.returncode == 0
 
 

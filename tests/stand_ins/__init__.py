@@ -6,7 +6,6 @@
 Then `pulumi.automation`, or `platform apply --stack aws`, runs as on a machine that has both.
 """
 
-import logging
 import os
 import socket
 import sys
@@ -40,17 +39,11 @@ def pulumi_environment(tmp_path: Path, endpoint: str | None = None, *, passphras
 @contextmanager
 def moto() -> Iterator[str]:
     """AWS on a free port of loopback, empty; its URL."""
-    from moto.server import ThreadedMotoServer
+    from tests.moto import moto as serve
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        forget(f"http://{host}:{port}")
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with serve() as made:
+        forget(made.url)
+        yield made.url
 
 
 def forget(endpoint: str) -> None:

@@ -47,6 +47,8 @@ def apply(
     `platform apply PLAN` makes the changes of that file and no others: it refuses when anything has changed since.
     """
     if planned is not None:
+        if stack or values or file != Path(DEFAULT_FILE):
+            raise typer.BadParameter("a plan says for which file, stack and values it was made; leave these out")
         found = read_plan(planned)
         result = correct(found.choice, as_json=as_json)
         found.refuse_other(result)

@@ -38,7 +38,7 @@ def _engine(result: Compilation, connections: Any) -> "Engine":
 
     settings = {provider: connections.resolve(values) for provider, values in result.plan.settings.items()}
     declare = program(result.graph, result.plan, settings, connections.resolve)
-    find = in_aws(connections.session("aws").client)
+    find = in_aws(connections.session("aws"))
     return Engine(_place(result, connections, settings), declare, find, say)
 
 

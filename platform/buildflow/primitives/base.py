@@ -248,8 +248,8 @@ class Driver(Protocol):
 class Grant:
     """What whoever uses a resource has to be allowed: `actions` on the resource `of`, by its key.
 
-    `on` is the output of its component that holds the ARN, `below` what is appended to it ("/*" for a bucket's
-    objects).
+    `on` is the output of its component that holds the ARN (one that has no such output grants nothing: a bucket
+    without a key of its own), `below` what is appended to it ("/*" for a bucket's objects).
     """
 
     of: str

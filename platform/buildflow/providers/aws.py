@@ -72,7 +72,15 @@ def at_once(do: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def open_session(
-    graph: ResourceGraph, *, root: Path, dir: Path, state_url: str | None, settings: Mapping[str, Any]
+    graph: ResourceGraph,
+    *,
+    root: Path,
+    dir: Path,
+    state_url: str | None,
+    settings: Mapping[str, Any],
+    secrets: SecretResolver,
 ) -> AwsSession:
     """The session of one stack on AWS; `settings` is its `aws:` block, secrets put in."""
-    return AwsSession(graph, root, root / dir, f"{graph.project}-{graph.stack}", state_url, settings)
+    session = AwsSession(graph, root, root / dir, f"{graph.project}-{graph.stack}", state_url, settings)
+    session.secrets = secrets
+    return session

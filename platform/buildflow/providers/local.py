@@ -111,6 +111,7 @@ def open_session(
     dir: Path,
     state_url: str | None,
     settings: Mapping[str, Any],  # noqa: ARG001 - the clouds' sessions need theirs
+    secrets: Any,  # noqa: ARG001 - and these
 ) -> LocalSession:
     """The session of one local stack; `dir` is relative to `root`."""
     return LocalSession(graph, root, root / dir, f"{graph.project}-{graph.stack}", state_url)

@@ -7,7 +7,7 @@ from typing import Any
 from buildflow.errors import BuildflowError, DataLossRefused, ResourceFailed
 from buildflow.ir.changes import ChangeSet, ResourceChange
 from buildflow.ir.graph import Resource
-from buildflow.primitives.registry import driver
+from buildflow.primitives.registry import driver, is_declared
 from buildflow.providers.redis_client import spoken
 from buildflow.provision import state as states
 from buildflow.provision.state import State
@@ -24,6 +24,12 @@ def refusals(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> 
         f'{c.label} {c.id} has `deletion_protection: true`; set it to false on "{c.key}", and apply that first'
         for c in changes.changes
         if _protected(c)
+    ]
+    found += [
+        f"{c.label} {c.id} is managed here, and `managed: false` would delete it; "
+        "keep it managed, with `deletion_protection: true`"
+        for c in changes.changes
+        if c.old and c.new and c.old.managed and not c.new.managed and is_declared(c.new.type, c.new.provider)
     ]
     for change in changes.losses:
         old = change.old

@@ -69,7 +69,7 @@ class Infrastructure:
 
     def changes(self) -> ChangeSet:
         """All that `apply` would do."""
-        state = self.state
+        state = self._seen()
         found = list(directly.diff(self.graph, state, self.sessions).changes)
         permissions: tuple[str, ...] = ()
         if self._has_cloud(state):
@@ -77,6 +77,7 @@ class Infrastructure:
             found += self._of_cloud(self._previewed, state)
             found += self._declared_anew(state, {change.key for change in found})
             permissions = self._permission_changes(state)
+            permissions += _role_changes(self._previewed, permissions)
         return ChangeSet(
             project=self.graph.project,
             stack=self.graph.stack,
@@ -87,7 +88,8 @@ class Infrastructure:
 
     def destruction(self) -> ChangeSet:
         """The deletion of everything that is recorded."""
-        state = self.state
+        state = self._seen()
+        permissions: tuple[str, ...] = ()
         found = list(directly.destruction(state, self.graph.project, self.graph.stack, self.sessions).changes)
         protected = [_deletion(r) for r in state.resources.values() if _is_protected(r)]
         if protected:  # the engine would refuse to think of it
@@ -95,23 +97,27 @@ class Infrastructure:
         elif self._has_cloud(state):
             self._previewed = self._engine.preview_destroy()
             found += self._of_cloud(self._previewed, state)
-        return ChangeSet(project=self.graph.project, stack=self.graph.stack, changes=tuple(found))
+            permissions = _role_changes(self._previewed, ())
+        return ChangeSet(
+            project=self.graph.project, stack=self.graph.stack, changes=tuple(found), permissions=permissions
+        )
 
     def apply(self, changes: ChangeSet, told: Told) -> None:
         """Make all changes; what was made stays recorded when a later one fails."""
         if self._has_cloud(self.state):
             try:
                 self._engine.up(_watch(changes, self._previewed, told))
-            finally:
-                self.record()
+            except BaseException:
+                self.record(applied=False)
+                raise
+            self.record(applied=True)
         direct.apply(_without_cloud(changes), self.folder, self.sessions, lambda change: told(change, True))
         self._record_plan()
 
     def adopt(self) -> None:
         """Record what is there already, though nothing was to be done: another machine may have made it, and a
         change of what is bound to it changes nothing of it."""
-        if self._has_cloud(self.state):
-            self.record()
+        self.record(applied=True)
         self._record_plan()
 
     def destroy(self, changes: ChangeSet, told: Told) -> None:
@@ -121,7 +127,10 @@ class Infrastructure:
             try:
                 self._engine.destroy(_watch(changes, self._previewed, told))
             finally:
-                self.record()
+                self.record(applied=False)
+        state = self.state
+        state.permissions, state.bindings = {}, None
+        states.save(self.folder, state)
 
     def refresh(self) -> list[Drift]:
         """Read everything anew, and record what is there; what is gone is created by the next `apply`."""
@@ -133,11 +142,12 @@ class Infrastructure:
         if self._has_cloud(state):
             steps = self._engine.refresh()
             found += _drifts(steps, state)
-            self.record()
+            self.record(applied=False)
         return found
 
-    def record(self) -> None:
-        """Write down what the cloud holds of this stack, with its outputs: other machines' work included."""
+    def record(self, *, applied: bool) -> None:
+        """Write down what the cloud holds of this stack, with its outputs: other machines' work included. What is
+        declared counts once it was `applied`; until then, what was."""
         state = self.state
         if not self._has_cloud(state):
             return
@@ -145,7 +155,8 @@ class Infrastructure:
         for key in [k for k, r in state.resources.items() if is_declared(r.type, r.provider) and k not in outputs]:
             state.resources.pop(key)
         for key, values in outputs.items():
-            resource = self.graph.by_key.get(key) or state.resources.get(key)
+            first, second = (self.graph.by_key, state.resources) if applied else (state.resources, self.graph.by_key)
+            resource = first.get(key) or second.get(key)
             if resource is not None:
                 state.resources[key] = resource.model_copy(update={"outputs": values})
         states.save(self.folder, state)
@@ -158,6 +169,16 @@ class Infrastructure:
     def _has_cloud(self, state: State) -> bool:
         resources: Iterable[Resource] = (*self.graph.resources, *state.resources.values())
         return any(is_declared(r.type, r.provider) for r in resources)
+
+    def _seen(self) -> State:
+        """What is recorded; on a machine where nothing of the cloud is, what the engine knows."""
+        state = self.state
+        recorded = any(is_declared(r.type, r.provider) for r in state.resources.values())
+        if not recorded and self._has_cloud(state):
+            for key, values in self._engine.outputs().items():
+                if key in self.graph:
+                    state.resources[key] = self.graph[key].model_copy(update={"outputs": values})
+        return state
 
     def _of_cloud(self, steps: "Steps", state: State) -> list[ResourceChange]:
         from buildflow.provision.cloud.changes import resource_changes
@@ -194,8 +215,7 @@ class Infrastructure:
     def _record_plan(self) -> None:
         """Who may do what, and what runs, for the next `plan` to compare."""
         state = self.state
-        if self._has_cloud(state):
-            state.permissions = self._permissions()
+        state.permissions = self._permissions() if self._has_cloud(state) else {}
         state.bindings = binding_words(self.plan)
         states.save(self.folder, state)
 
@@ -222,6 +242,19 @@ def _deletion(resource: Resource) -> ResourceChange:
     return ResourceChange(verb="delete", key=resource.key, label=resource.label, id=resource.id, old=resource)
 
 
+def _role_changes(steps: "Steps", told: tuple[str, ...]) -> tuple[str, ...]:
+    """What becomes of the roles themselves, where no sentence tells of them yet: others may have changed one."""
+    from buildflow.provision.cloud.changes import verb_of
+    from buildflow.provision.cloud.steps import IDENTITY
+
+    found = {key: verb_of(own) for (key, label), own in steps.by_component().items() if label == IDENTITY}
+    return tuple(
+        f"{key}: its role is {verb}d"
+        for key, verb in found.items()
+        if verb and not any(t.startswith(key) for t in told)
+    )
+
+
 def _without_cloud(changes: ChangeSet) -> ChangeSet:
     kept = tuple(c for c in changes.changes if not _is_cloud(c))
     return changes.model_copy(update={"changes": kept, "permissions": ()})
@@ -229,7 +262,7 @@ def _without_cloud(changes: ChangeSet) -> ChangeSet:
 
 def _is_cloud(change: ResourceChange) -> bool:
     resource = change.new or change.old
-    return resource is not None and is_declared(resource.type, resource.provider)
+    return resource is None or is_declared(resource.type, resource.provider)  # only another machine's has neither
 
 
 def _watch(changes: ChangeSet, previewed: "Steps", told: Told) -> "Callable[[Step, bool], None]":

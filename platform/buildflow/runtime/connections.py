@@ -36,6 +36,7 @@ class Connections:
                     dir=Path(self.plan.dir),
                     state_url=self.resolve(self.plan.state_url),
                     settings=self.resolve(self.plan.settings.get(provider, {})),
+                    secrets=self.secrets,
                 )
             return self._sessions[provider]
 

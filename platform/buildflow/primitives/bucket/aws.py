@@ -32,8 +32,7 @@ class S3BucketDriver:
         """A handle reads, writes, deletes and lists; a sink only writes. Where a key of one's own encrypts, what goes
         up in parts has to be decrypted, too."""
         written = ("s3:PutObject", "s3:AbortMultipartUpload")
-        encrypted = (resource.spec.get("aws") or {}).get("kms_key")
-        key = (Grant(resource.key, ("kms:Decrypt", "kms:GenerateDataKey"), on="kms_key_arn"),) if encrypted else ()
+        key = (Grant(resource.key, ("kms:Decrypt", "kms:GenerateDataKey"), on="kms_key_arn"),)
         if role is Role.SINK:
             return (Grant(resource.key, written, below="/*"), *key)
         read = ("s3:GetObject", "s3:DeleteObject")

@@ -29,7 +29,8 @@ class S3FileDriver(LocalFileDriver):
         """It asks whether a file is there before it writes it: a process may have died in between."""
         bucket = resource.references["bucket"]
         written = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject")
-        return (Grant(bucket, written, below="/*"), Grant(bucket, ("s3:ListBucket",)))
+        key = Grant(bucket, ("kms:Decrypt", "kms:GenerateDataKey"), on="kms_key_arn")
+        return (Grant(bucket, written, below="/*"), Grant(bucket, ("s3:ListBucket",)), key)
 
     def sink(self, resource: Resource, session: Any) -> FileSink:
         spec, rotation, journals = resource.spec, resource.spec["rotate"], _journals(resource, session)

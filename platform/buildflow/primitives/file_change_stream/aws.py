@@ -41,6 +41,7 @@ class S3FileChangeStreamDriver:
             Grant(resource.key, TAKEN),
             Grant(bucket, ("s3:GetObject",), below="/*"),
             Grant(bucket, ("s3:ListBucket",)),
+            Grant(bucket, ("kms:Decrypt",), on="kms_key_arn"),
         )
 
     def content(self, resource: Resource, session: AwsSession) -> str:

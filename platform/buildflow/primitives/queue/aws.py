@@ -68,10 +68,12 @@ class SQSQueueDriver:
 
 
 def messages_in(resource: Resource, session: AwsSession, noun: str) -> str:
-    """What the queue behind a source holds, in words; SQS counts about."""
+    """What the queue behind a source holds, and what SQS moved away of it, in words; SQS counts about."""
+    from buildflow.primitives.queue.sqs import redrive_of
     from buildflow.primitives.queue.sqs_queue import queue_of
 
-    count = sum(queue_of(resource, session).counts())
+    backstop = redrive_of(resource, session)
+    count = sum(queue_of(resource, session).counts()) + (backstop.count() if backstop else 0)
     return f"about {count:,} {noun}{'s' * (count != 1)}" if count else ""
 
 

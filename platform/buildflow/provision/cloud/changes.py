@@ -7,7 +7,7 @@ from buildflow.errors import NotApplied
 from buildflow.ir.changes import ResourceChange, Verb
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.registry import driver
-from buildflow.provision.cloud.steps import Step, Steps
+from buildflow.provision.cloud.steps import IDENTITY, Step, Steps
 from buildflow.provision.state import State
 
 HOLDS_DATA = ("aws:s3/bucket:Bucket", "aws:sqs/queue:Queue", "aws:rds/instance:Instance")
@@ -18,19 +18,20 @@ Sessions = Callable[[str], Any]
 
 
 def resource_changes(steps: Steps, graph: ResourceGraph, state: State, sessions: Sessions) -> Iterator[ResourceChange]:
-    """What the steps mean for the primitives of a graph and of what is recorded; other components are left out."""
+    """What the steps mean for the primitives, known ones and those that another machine made. Roles are no
+    primitives."""
     for (key, label), found in steps.by_component().items():
         new, old = (_labelled(resources.get(key), label) for resources in (graph.by_key, state.resources))
         verb = verb_of(found)
         known = new or old
-        if verb is None or known is None:
+        if verb is None or label == IDENTITY:
             continue
-        loses = _loses(verb, old or (known if verb == "delete" else None), found, sessions)
+        loses = _loses(verb, old or known, found, sessions)
         yield ResourceChange(
             verb=verb,
             key=key,
             label=label,
-            id=known.id,
+            id=known.id if known else key,
             old=old,
             new=new if verb != "delete" else None,
             fields=tuple(_fields(verb, found)),
@@ -44,7 +45,7 @@ def verb_of(steps: Sequence[Step]) -> Verb | None:
     if own is not None:
         return own
     children = [step for step in steps if step.verb is not None and not step.is_component]
-    if any(step.verb == "replace" and step.type in HOLDS_DATA for step in children):
+    if any(step.verb in ("replace", "delete") and step.type in HOLDS_DATA for step in children):
         return "replace"
     return "update" if children else None
 
@@ -63,7 +64,7 @@ def _fields(verb: Verb, steps: Sequence[Step]) -> Iterator[str]:
         main = step.type in HOLDS_DATA
         if step.verb == "update" or (step.verb == "replace" and step.fields):
             yield from (field if main else f"{step.noun}.{field}" for field in step.fields)
-        if step.verb != "update" and not main:
+        if step.verb != "update" and (not main or step.verb == "delete"):
             yield f"{step.noun}: {step.verb}d"
 
 
@@ -72,8 +73,8 @@ def _loses(verb: Verb, old: Resource | None, steps: Sequence[Step], sessions: Se
     gone = [s for s in steps if s.type in HOLDS_DATA and s.verb in ("replace", "delete")]
     if not gone or verb not in ("replace", "delete"):
         return ""
-    if old is None or not old.managed:
-        return ""
+    if old is None:  # another machine made it, of a file that this one does not have
+        return "all that it holds"
     try:
         return str(driver(old.type, old.provider).content(old, sessions(old.provider)))
     except NotApplied:  # others have deleted it already

@@ -20,7 +20,7 @@ import psutil
 from buildflow.errors import BuildflowError, ResourceFailed, ServiceUnavailable
 from buildflow.provision.cloud.failures import in_words
 from buildflow.provision.cloud.pending import Find, take_up
-from buildflow.provision.cloud.steps import COMPONENT, Step, Steps, name_of
+from buildflow.provision.cloud.steps import COMPONENT, IDENTITY, Step, Steps, name_of
 
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 INSTALL = "install it from https://www.pulumi.com/docs/install and have it on PATH"
@@ -92,6 +92,9 @@ class Engine:
         self._run("up", watch)
 
     def destroy(self, watch: Watch) -> None:
+        """Delete everything, what an interrupted command had begun included."""
+        if self._take_up_pending():
+            self._run("refresh")
         self._run("destroy", watch)
 
     def refresh(self) -> Steps:
@@ -109,7 +112,7 @@ class Engine:
         return {
             name_of(resource["urn"]): {k: v for k, v in resource["outputs"].items() if _is_plain(v)}
             for resource in deployment.get("resources") or ()
-            if resource["type"].startswith(COMPONENT) and resource.get("outputs")
+            if _is_primitive(resource["type"]) and resource.get("outputs")
         }
 
     def _take_up_pending(self) -> bool:
@@ -216,12 +219,15 @@ class Engine:
         return ResourceFailed("\n".join(dict.fromkeys(lines)), hint=next((h for h in hints if h), ""))
 
     def _is_stale(self, said: str) -> bool:
-        """Whether the lock is of a process of this machine that is gone."""
-        found = _LOCKED.search(said)
-        if found is None or found["host"] != socket.gethostname():
-            return False
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return psutil.Process(int(found["pid"])).status() == psutil.STATUS_ZOMBIE
+        """Whether all who hold the state are processes of this machine that are gone."""
+        holders = list(_LOCKED.finditer(said))
+        return bool(holders) and all(h["host"] == socket.gethostname() and _is_gone(int(h["pid"])) for h in holders)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
 
 
@@ -234,6 +240,10 @@ def _concurrent() -> type[Exception]:
     from pulumi.automation.errors import ConcurrentUpdateError
 
     return ConcurrentUpdateError
+
+
+def _is_primitive(type: str) -> bool:
+    return type.startswith(COMPONENT) and not type.endswith(f":{IDENTITY}")
 
 
 def _is_plain(value: Any) -> bool:

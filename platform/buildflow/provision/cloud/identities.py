@@ -20,6 +20,8 @@ from buildflow.spec.interpolation import references
 _LONGEST_NAME = 64
 """Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
 
+KEY = "kms_key_arn"
+
 Edge = tuple[str, Role]
 """A primitive, by its key, and what is done with it."""
 
@@ -130,7 +132,7 @@ def _identity(
 ) -> Identity:
     used = [(graph[of], role) for of, role in dict.fromkeys(edges) if of in graph]
     here = [(resource, role) for resource, role in used if resource.provider == provider]
-    grants = [grant for resource, role in here for grant in _grants(resource, role)]
+    grants = [g for resource, role in here for g in _grants(resource, role) if g.on != KEY or _has_key(graph[g.of])]
     # what is managed got its secrets when it was applied; processes sign in to what is not with them
     named = [name for resource, _ in used if not resource.managed for name in _secrets_in(resource.spec)]
     store = plan.secrets.store == f"{provider}_secrets_manager"
@@ -140,6 +142,11 @@ def _identity(
         grants=_merged(grants),
         secrets=tuple(sorted({*secrets, *named})) if store else (),
     )
+
+
+def _has_key(bucket: Resource) -> bool:
+    """Whether a key of one's own encrypts it: only then is there something to be allowed."""
+    return bool((bucket.spec.get("aws") or {}).get("kms_key"))
 
 
 def _grants(resource: Resource, role: Role) -> tuple[Grant, ...]:

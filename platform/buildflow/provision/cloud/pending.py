@@ -4,13 +4,16 @@ Pulumi notes a creation before it asks for it. Ended in between, it does not kno
 what has a name of its own would be refused as taken.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from buildflow.providers.aws import AwsSession
 from buildflow.providers.secrets import cloud_sdk
+from buildflow.provision.cloud.steps import name_of
 
-Find = Callable[[str, Mapping[str, Any]], str | None]
-"""The id of a resource of this type and these inputs, None where there is none or where creating it twice is fine."""
+Find = Callable[[str, str, Mapping[str, Any]], str | None]
+"""The id of a resource of this type, its key and its inputs; None where there is none of ours, or where creating it
+twice is fine."""
 
 
 def take_up(deployment: dict[str, Any], find: Find) -> bool:
@@ -21,61 +24,79 @@ def take_up(deployment: dict[str, Any], find: Find) -> bool:
         resource = operation["resource"]
         if operation.get("type") != "creating" or not resource.get("custom"):
             continue
-        id = find(resource["type"], resource.get("inputs") or {})
+        id = find(resource["type"], name_of(resource["urn"]), resource.get("inputs") or {})
         if id is not None:
             deployment.setdefault("resources", []).append({**resource, "id": id, "outputs": resource.get("inputs")})
     return bool(pending)
 
 
-def in_aws(client: Callable[[str], Any]) -> Find:
-    """Looks for what AWS knows by a name that only one may have. `client` gives a boto3 client of a service."""
+def in_aws(session: AwsSession) -> Find:
+    """Looks for what AWS knows by a name that only one may have. What bears another stack's tags is not ours."""
+    refused = cloud_sdk("botocore.exceptions", "aws").ClientError
+    ours = {"buildflow:project": session.graph.project, "buildflow:stack": session.graph.stack}
 
-    def find(type: str, inputs: Mapping[str, Any]) -> str | None:
+    def find(type: str, key: str, inputs: Mapping[str, Any]) -> str | None:
         if type not in _FINDERS:
             return None
         service, look = _FINDERS[type]
-        refused = cloud_sdk("botocore.exceptions", "aws").ClientError
-
-        try:
-            return look(client(service), inputs)
-        except refused as exc:
-            if exc.response["ResponseMetadata"].get("HTTPStatusCode") == 404 or "NotFound" in str(exc):
-                return None
-            raise
+        region = session.region_of(session.graph[key]) if key in session.graph else None
+        with session.spoken(service, f'what an interrupted command had begun for "{key}"'):
+            try:
+                id, tags = look(session.client(service, region), inputs)
+            except refused as exc:
+                if exc.response["ResponseMetadata"].get("HTTPStatusCode") in (301, 403, 404) or "NotFound" in str(exc):
+                    return None  # there is none, or it is another account's: creating it says so
+                raise
+        mine = not tags or all(tags.get(name) == value for name, value in ours.items())
+        return id if mine else None
 
     return find
 
 
-def _bucket(s3: Any, inputs: Mapping[str, Any]) -> str:
+Found = tuple[str | None, Mapping[str, str]]
+"""An id, and the tags that it bears."""
+
+
+def _bucket(s3: Any, inputs: Mapping[str, Any]) -> Found:
     s3.head_bucket(Bucket=inputs["bucket"])
-    return str(inputs["bucket"])
+    try:
+        tags = s3.get_bucket_tagging(Bucket=inputs["bucket"])["TagSet"]
+    except s3.exceptions.ClientError:  # it has none yet
+        tags = []
+    return str(inputs["bucket"]), _named(tags)
 
 
-def _role(iam: Any, inputs: Mapping[str, Any]) -> str:
-    iam.get_role(RoleName=inputs["name"])
-    return str(inputs["name"])
+def _role(iam: Any, inputs: Mapping[str, Any]) -> Found:
+    role = iam.get_role(RoleName=inputs["name"])["Role"]
+    return str(inputs["name"]), _named(role.get("Tags", ()))
 
 
-def _instance(rds: Any, inputs: Mapping[str, Any]) -> str:
-    rds.describe_db_instances(DBInstanceIdentifier=inputs["identifier"])
-    return str(inputs["identifier"])
+def _instance(rds: Any, inputs: Mapping[str, Any]) -> Found:
+    (instance,) = rds.describe_db_instances(DBInstanceIdentifier=inputs["identifier"])["DBInstances"]
+    return str(inputs["identifier"]), _named(instance.get("TagList", ()))
 
 
-def _subnet_group(rds: Any, inputs: Mapping[str, Any]) -> str:
-    rds.describe_db_subnet_groups(DBSubnetGroupName=inputs["name"])
-    return str(inputs["name"])
+def _subnet_group(rds: Any, inputs: Mapping[str, Any]) -> Found:
+    (group,) = rds.describe_db_subnet_groups(DBSubnetGroupName=inputs["name"])["DBSubnetGroups"]
+    return str(inputs["name"]), _named(rds.list_tags_for_resource(ResourceName=group["DBSubnetGroupArn"])["TagList"])
 
 
-def _security_group(ec2: Any, inputs: Mapping[str, Any]) -> str | None:
+def _security_group(ec2: Any, inputs: Mapping[str, Any]) -> Found:
     found = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [inputs["name"]]}])
-    return next((str(group["GroupId"]) for group in found["SecurityGroups"]), None)
+    group: Mapping[str, Any] = next(iter(found["SecurityGroups"]), {})
+    return group.get("GroupId"), _named(group.get("Tags", ()))
 
 
-def _secret(secrets: Any, inputs: Mapping[str, Any]) -> str:
-    return str(secrets.describe_secret(SecretId=inputs["name"])["ARN"])
+def _secret(secrets: Any, inputs: Mapping[str, Any]) -> Found:
+    secret = secrets.describe_secret(SecretId=inputs["name"])
+    return str(secret["ARN"]), _named(secret.get("Tags", ()))
 
 
-_FINDERS: dict[str, tuple[str, Callable[[Any, Mapping[str, Any]], str | None]]] = {
+def _named(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+_FINDERS: dict[str, tuple[str, Callable[[Any, Mapping[str, Any]], Found]]] = {
     "aws:s3/bucket:Bucket": ("s3", _bucket),
     "aws:iam/role:Role": ("iam", _role),
     "aws:rds/instance:Instance": ("rds", _instance),

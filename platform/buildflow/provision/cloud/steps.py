@@ -10,6 +10,9 @@ from buildflow.ir.changes import Verb
 COMPONENT = "buildflow:"
 """What the types of components begin with: `buildflow:aws:S3Bucket`."""
 
+IDENTITY = "Identity"
+"""The label of what is a role, and no primitive."""
+
 _VERBS: dict[str, Verb] = {
     "create": "create",
     "import": "create",
