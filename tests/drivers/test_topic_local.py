@@ -281,6 +281,8 @@ def test_publishers_killed_at_any_moment_leave_every_message_with_all_or_none(
         publisher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert publisher.stdout
         assert publisher.stdout.readline() == "begun\n"
+        if run % 2:  # else it is killed during its first commit, on a busy machine
+            reported += bool(publisher.stdout.readline())
         time.sleep(0.05 + 0.037 * run)
         publisher.send_signal(signal.SIGKILL)
         reported += len(publisher.communicate()[0].splitlines())

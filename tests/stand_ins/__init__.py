@@ -6,6 +6,8 @@
 Then `pulumi.automation`, or `platform apply --stack aws`, runs as on a machine that has both.
 """
 
+import asyncio
+import gc
 import os
 import socket
 import sys
@@ -50,6 +52,13 @@ def forget(endpoint: str) -> None:
     """Empty the AWS at `endpoint`: quicker than another server."""
     with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")) as answer:
         answer.read()
+
+
+def close_loops() -> None:
+    """Close what the SDK leaves open when a program ends early: else it is told of in some later test."""
+    for found in gc.get_objects():
+        if isinstance(found, asyncio.AbstractEventLoop) and not found.is_running() and not found.is_closed():
+            found.close()
 
 
 class Hold:

@@ -214,5 +214,5 @@ def cloud_sdk(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as exc:
-        words = f"the stack's secret store needs the `{extra}` extra, which is not installed"
+        words = f"this stack needs the `{extra}` extra, which is not installed"
         raise BuildflowError(words, hint=f"pip install 'buildflow-platform[{extra}]'") from exc

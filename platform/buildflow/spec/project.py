@@ -103,7 +103,7 @@ class Stack(Section):
     secrets_provider: Url | None = Field(
         default=None,
         description="What encrypts the secrets in Pulumi's state, such as a key of KMS. Without one: the passphrase "
-        "PULUMI_CONFIG_PASSPHRASE.",
+        "`PULUMI_CONFIG_PASSPHRASE`.",
         examples=["awskms://alias/buildflow?region=us-east-1"],
     )
     pulumi_home: str | None = Field(default=None, description="Pulumi's own folder. Without one: Pulumi's default.")

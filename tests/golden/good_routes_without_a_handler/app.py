@@ -6,5 +6,5 @@ class Order:
     id: int
 
 
-def sell(id: int) -> dict[str, int]:
+def sell(id: int) -> dict:
     return {"id": id}

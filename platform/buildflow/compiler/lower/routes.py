@@ -142,8 +142,8 @@ def _check_status(key: str, route: Route, signature: Signature, state: Lowering)
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1
     """
-    if route.sink is not None:
-        return
+    if route.sink is not None or any(place[:2] == ("routes", key) for place in state.declaration.unread):
+        return  # an unknown key may be a misspelt `sink`
     has_none = route.status is not None and (route.status < 200 or route.status in (204, 205, 304))
     if has_none and signature.returns.kind not in ("unknown", "none", "named"):
         message = f"an answer {route.status} has no body, and {signature.name} returns {signature.returns.text}"

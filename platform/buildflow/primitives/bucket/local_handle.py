@@ -238,7 +238,7 @@ class LocalBucket:
 
 def _fill(file: io.FileIO, data: Any) -> None:
     """Write all of `data` to `file`, durably."""
-    for chunk in _chunks(data):
+    for chunk in chunks(data):
         rest = memoryview(chunk)
         while rest:
             rest = rest[file.write(rest) :]
@@ -249,7 +249,7 @@ def _fill(file: io.FileIO, data: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _chunks(data: Any) -> Iterator[bytes | bytearray | memoryview]:
+def chunks(data: Any) -> Iterator[bytes | bytearray | memoryview]:
     """The bytes of what a handler wants to store, a bounded piece at a time."""
     if isinstance(data, str):
         yield data.encode()

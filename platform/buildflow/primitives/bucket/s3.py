@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from buildflow.errors import ObjectNotFound, ResourceFailed
 from buildflow.ir.graph import Resource
-from buildflow.primitives.bucket.local_handle import _chunks
+from buildflow.primitives.bucket.local_handle import chunks
 from buildflow.primitives.bucket.object_names import is_object_name, object_parts
 from buildflow.primitives.bucket.sink import BucketSink
 from buildflow.providers.aws import AwsSession
@@ -41,7 +41,7 @@ class S3BucketHandle:
 
     def write(self, path: str, data: bytes | str | BinaryIO) -> ObjectInfo:
         key = _key(path)
-        stream = _Stream(_chunks(data))
+        stream = _Stream(chunks(data))
         kind = {"ContentType": found} if (found := mimetypes.guess_type(path)[0]) else {}
         try:
             head = stream.read(PART + 1)
