@@ -87,9 +87,10 @@ def watched(aws: Moto, session: AwsSession) -> Watched:
 def test_it_is_a_queue_after_project_stack_and_key() -> None:
     assert stream().name == "shop-aws-uploads"
     assert DRIVER.identify(stream(), None) == "sqs://shop-aws-uploads"
-    of_stream, of_objects, of_bucket = DRIVER.grants(stream(), Role.SOURCE)
+    of_stream, of_objects, of_bucket, of_key = DRIVER.grants(stream(), Role.SOURCE)
     assert (of_stream.of, of_objects.of, of_objects.below, of_bucket.of) == ("uploads", "images", "/*", "images")
     assert (of_objects.actions, of_bucket.actions) == (("s3:GetObject",), ("s3:ListBucket",))
+    assert (of_key.of, of_key.on, of_key.actions) == ("images", "kms_key_arn", ("kms:Decrypt",))
 
 
 def test_its_queue_is_in_the_region_of_its_bucket(aws: Moto, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def _records(body: bytes) -> list[dict[str, Any]] | None:
     """The events in a message of S3, none in its test message; None for another message."""
     try:
         message = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(message, dict):
         return None

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("buildflow.sqs")
 
+_SLOWEST = 300.0
+"""Seconds between two tries of what waits for a service that is away, at most."""
 _KEEP = 1.0
 """Seconds for which a message that came while nobody asked for one is kept, before others get it."""
 _FORGET = 256
@@ -141,6 +143,8 @@ class SQSSource:
             return
         deliveries = _deliveries(element.receipt)
         uncounted = deliveries - element.attempt + (0 if counted else 1)
+        if delay > 0 and not counted:  # a sink that is away for hours must not use up what SQS lets a queue receive
+            delay = max(delay, min(_SLOWEST, float(deliveries)))
         delay = min(delay, _longest(element.receipt))
         self.deliveries.write(_message(element.receipt), Note(deliveries, uncounted, alone), delay)
         self.queue.hide([(_handle(element.receipt), math.ceil(max(0.0, delay)))])
@@ -355,7 +359,9 @@ def checked(encode: Encoder, largest: int = LARGEST) -> Encoder:
 
 
 def redrive_of(resource: Resource, session: AwsSession) -> RedriveQueue | None:
-    """The queue into which SQS itself moves what was received too often; None where there is none."""
+    """The queue into which SQS itself moves what was received too often; None where there is none of ours."""
+    if not resource.managed:
+        return None
     url = str(resource.outputs.get("redrive_url") or "")
     stem, dot, fifo = resource.name.partition(".fifo")
     name = f"{stem}-redrive{dot}{fifo}"
