@@ -5,6 +5,7 @@ import functools
 import logging
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ class Moto:
             if service not in self._clients:
                 self._clients[service] = self._session.client(service, endpoint_url=self.url)
             return self._clients[service]
+
+    def forget(self) -> None:
+        """Empty it: what one process serves is one AWS, whichever server made it."""
+        request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
+        with urllib.request.urlopen(request) as answer:
+            answer.read()
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -139,6 +146,7 @@ def moto() -> Iterator[Moto]:
     server.start()
     host, port = server.get_host_and_port()
     made = Moto(f"http://{host}:{port}")
+    made.forget()
     try:
         yield made
     finally:
