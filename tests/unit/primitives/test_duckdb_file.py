@@ -103,9 +103,11 @@ def test_a_group_is_one_transaction_and_only_the_culprit_fails(path):
     with ThreadPoolExecutor(20) as pool:
         held = pool.submit(file.write, first)
         assert began.wait(10)
-        jobs = [pool.submit(file.write, job(value)) for value in (1, 2, None, 3, 4)]
-        while len(file._queue) < 5:
-            time.sleep(0.001)
+        jobs = []
+        for place, value in enumerate((1, 2, None, 3, 4), start=1):
+            jobs.append(pool.submit(file.write, job(value)))
+            while len(file._queue) < place:  # or the threads would queue in an order of their own
+                time.sleep(0.001)
         go_on.set()
         held.result()
         with pytest.raises(duckdb.ConstraintException):
