@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from tests.harness import Running
 from tests.pictures import picture
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("page")]  # they share one page, which the last loads anew
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from buildflow.ir.runtime import RuntimePlan
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.dead_letters import open_dead_letters
 from buildflow.types import DeadLetter
-from tests.harness import Running, wait_for
+from tests.harness import Running
 
 
 class Stack:
@@ -50,13 +52,21 @@ class Stack:
         finally:
             connections.close()
 
-    def drained(self, *sources: str) -> bool:
+    def left(self, *sources: str) -> int:
+        """How many elements wait or are in flight."""
         with self.opened() as connections:
             opened = [connections.source(key) for key in sources]
-            return not any(source.backlog() or source.in_flight() for source in opened)
+            return sum(source.backlog() + source.in_flight() for source in opened)
 
-    def wait_until_drained(self, *sources: str, timeout: float = 60) -> None:
-        wait_for(lambda: self.drained(*sources), timeout, f"{', '.join(sources)} drained; log:\n{self.app.text}")
+    def wait_until_drained(self, *sources: str, stalled: float = 60) -> None:
+        """Until nothing is left, however slow the machine; an AssertionError once `stalled` seconds brought nothing."""
+        fewest, since = math.inf, time.monotonic()
+        while left := self.left(*sources):
+            if left < fewest:
+                fewest, since = left, time.monotonic()
+            words = f"{left} left in {', '.join(sources)}, no less for {stalled:g} s; log:\n{self.app.text}"
+            assert time.monotonic() - since < stalled, words
+            time.sleep(0.05)
 
     def dead(self, consumer: str) -> list[DeadLetter]:
         with self.opened() as connections:

@@ -338,7 +338,7 @@ def test_flower_shows_workers_and_groups_and_nothing_but_json_crosses_the_broker
         assert "<title>Workers" in get("/workers")
         shown = {row["hostname"]: row["status"] for row in json.loads(get("/workers?json=1"))["data"]}
         assert shown == dict.fromkeys(workers, True)
-        flower.stop()
+        flower.kill()  # asked to end it waits for its own threads, as long as they please
     assert spread.expect_all() == 0
     assert {message["type"] for message in crossed} == {"application/json"}
     kinds = {

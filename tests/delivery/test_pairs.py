@@ -205,9 +205,9 @@ class Pairs(Stack):
             rows = self.messages(key if sink == "queue" else f"{key}_seen")
         return [row["number"] for row in rows]
 
-    def wait_until_empty(self, pairs: Sequence[str] = PAIRS, timeout: float = 60) -> None:
+    def wait_until_empty(self, pairs: Sequence[str] = PAIRS, stalled: float = 60) -> None:
         """Nothing waits, and nothing is under way."""
-        self.wait_until_drained(*(f"{pair}_in" for pair in pairs), timeout=timeout)
+        self.wait_until_drained(*(f"{pair}_in" for pair in pairs), stalled=stalled)
 
     def wait_for_numbers(self, pairs: Sequence[str], numbers: Sequence[int], timeout: float = 60) -> None:
         """All of them have arrived at the sinks of all pairs, and nothing is under way."""

@@ -121,7 +121,7 @@ def test_ten_thousand_elements_each_are_in_duckdb_and_postgresql_once_whatever_i
             time.sleep(max(0.0, due - time.monotonic()))  # the pace of the kills is a part of the test
             killed.append(kill_one(stack, randomly))
         left = 2 * number - count(stack, "duckdb_rows") - count(stack, "postgres_rows")
-        stack.wait_until_drained("for_duckdb", "for_postgres", "each_second", timeout=90)
+        stack.wait_until_drained("for_duckdb", "for_postgres", "each_second")
         seconds = time.monotonic() - started
         assert left > 0, "all kills were under load"
         for consumer in ("duckdb", "postgres", "tick"):
@@ -245,7 +245,7 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path: Path, smal
         time.sleep(4)  # long enough for more attempts than there are
         assert stack.dead("disk") == []
         filler.unlink()
-        stack.wait_until_drained("for_disk", timeout=60)
+        stack.wait_until_drained("for_disk")
         assert stack.dead("disk") == []
         expect_each_once(stack, "disk_rows", range(3000))
         assert {row["attempt"] for row in stack.rows("disk_rows")} == {1}
@@ -286,7 +286,7 @@ def test_sinks_that_are_away_for_twenty_seconds_cost_no_element_and_no_attempt(t
         assert not stack.drained("for_duckdb", "for_postgres")
         for server in servers:
             server.resume()
-        stack.wait_until_drained("for_duckdb", "for_postgres", timeout=60)
+        stack.wait_until_drained("for_duckdb", "for_postgres")
         for consumer, rows in (("duckdb", "duckdb_rows"), ("postgres", "postgres_rows")):
             assert stack.dead(consumer) == []
             expect_each_once(stack, rows, range(number))
