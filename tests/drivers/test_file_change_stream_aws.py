@@ -1,5 +1,6 @@
 """`file_change_stream` on AWS: what S3 tells an SQS queue, against moto."""
 
+import contextlib
 import gc
 import itertools
 import json
@@ -11,17 +12,20 @@ from typing import Any
 
 import pytest
 
-from buildflow.errors import ObjectNotFound
+from buildflow.errors import ObjectNotFound, ServiceUnavailable
+from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource, ResourceGraph
-from buildflow.primitives.base import Element, Role, Source
+from buildflow.primitives.base import Element, Entry, Role, Source
 from buildflow.primitives.bucket.aws import DRIVER as BUCKETS
 from buildflow.primitives.file_change_stream import FileChangeStreamSpec
 from buildflow.primitives.file_change_stream.aws import DRIVER
 from buildflow.primitives.file_change_stream.s3_events import EventSource
+from buildflow.primitives.table.aws import DRIVER as TABLES
 from buildflow.providers.aws import AwsSession
 from buildflow.types import FileChangeEvent
 from tests.drivers.test_bucket_aws import bucket
 from tests.drivers.test_queue_aws import leased
+from tests.drivers.test_table_aws import table
 from tests.moto import Moto, session_on
 
 _numbers = itertools.count()
@@ -187,6 +191,11 @@ def test_an_event_is_sent_by_hand(watched: Watched) -> None:
         (b"{}", "names its object in file_path"),
         (b'{"Records": [{"eventName": "ObjectCreated:Put"}]}', "names its object in file_path"),
         (
+            b'{"Records": [%s]}'
+            % b", ".join([b'{"eventName": "ObjectCreated:Put", "s3": {"object": {"key": "x"}}}'] * 2),
+            "a message of several events cannot be taken apart",
+        ),
+        (
             b'{"Records": [{"eventName": "ObjectTagging:Put", "s3": {"object": {"key": "x"}}}]}',
             "S3 tells of ObjectTagging:Put, which is neither",
         ),
@@ -265,6 +274,158 @@ def test_one_that_comes_again_brings_the_others_under_the_same_ids(watched: Watc
     assert [(element.attempt, element.alone) for element in again] == [(2, False)] * 3
     watched.source.acknowledge(again)
     assert watched.source.in_flight() == watched.source.backlog() == 0
+
+
+@pytest.mark.parametrize("failing", ["deliveries.write", "queue.hide", "queue.delete"])
+def test_a_settlement_that_is_repeated_deletes_nothing_that_is_to_come_again(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """The worker repeats all that it has to tell until it could tell it."""
+    several(watched, 3)
+    watched.source.send(b'{"file_path": "alone"}', {})
+    *group, single = sorted(leased(watched.source, 4), key=lambda element: b"alone" in element.body)
+    part, method = failing.split(".")
+    owner = getattr(watched.source, part)
+    real = getattr(owner, method)
+    calls: list[None] = []
+
+    def fails_at_first(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 1:
+            raise ServiceUnavailable
+        return real(*arguments)
+
+    def settle() -> None:
+        watched.source.acknowledge(group[:2])
+        watched.source.release(group[2])
+        watched.source.release(single)
+
+    monkeypatch.setattr(owner, method, fails_at_first)
+    for _ in range(4):
+        with contextlib.suppress(ServiceUnavailable):
+            settle()
+    again = leased(watched.source, 4)
+    assert {element.id for element in again} == {element.id for element in (*group, single)}
+    assert {element.attempt for element in again} == {2}
+    watched.source.acknowledge(again)
+    settle()
+    assert watched.source.in_flight() == watched.source.backlog() == 0
+
+
+def test_what_waits_for_the_next_lease_is_renewed(aws: Moto, session: AwsSession) -> None:
+    watched = Watched(aws, session, lease="1s")
+    several(watched, 3)
+    first = list(watched.source.lease(1))
+    watched.source.acknowledge(first)
+    other = watched.new_source()
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        watched.source.renew([])
+        assert other.lease(10) == []
+        other.wait(0.2)
+    assert [watched.decoded(element).file_path for element in watched.source.lease(3)] == ["1", "2"]
+
+
+def test_a_test_message_that_cannot_be_deleted_costs_no_other_its_lease(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.bucket.write("cat.png", b"meow")
+    [element] = leased(watched.source)
+    watched.source.release(element, counted=False)
+    watched.source.send(b'{"Event": "s3:TestEvent"}', {})
+    with monkeypatch.context() as patch:
+        patch.setattr(watched.source.queue, "delete", _unavailable)
+        [found] = watched.source.lease(10)
+    assert watched.decoded(found).file_path == "cat.png"
+    assert watched.source.is_mine(found)
+    assert watched.source.in_flight() == 2, "the test message comes again when it lapses"
+
+
+def _unavailable(*_: Any) -> Any:
+    raise ServiceUnavailable
+
+
+# -- what S3 tells twice ---------------------------------------------------------------------------------------
+
+
+def told(watched: Watched, *records: dict[str, Any]) -> None:
+    """As S3 sends it."""
+    watched.aws.client("sqs").send_message(
+        QueueUrl=watched.stream.outputs["url"], MessageBody=json.dumps({"Records": list(records)})
+    )
+
+
+def record(key: str = "cat.png", sequencer: object = "0A1B", **more: Any) -> dict[str, Any]:
+    return {
+        "eventName": "ObjectCreated:Put",
+        "eventTime": "2026-01-01T00:00:00.000Z",
+        "s3": {"bucket": {"name": "images"}, "object": {"key": key, "size": 1, "sequencer": sequencer}},
+        **more,
+    }
+
+
+def test_an_event_that_s3_tells_twice_has_one_id(watched: Watched) -> None:
+    told(watched, record())
+    told(watched, {**record(), "responseElements": {"x-amz-request-id": "of the second try"}})
+    told(watched, record("dog.png"), record())
+    found = leased(watched.source, 4)
+    assert sorted(watched.decoded(element).file_path for element in found) == ["cat.png"] * 3 + ["dog.png"]
+    assert len({element.id for element in found}) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        record(sequencer="0A1C"),
+        record(eventName="ObjectRemoved:Delete"),
+        record(eventTime="2026-01-01T00:00:00.001Z"),
+        record(s3={"bucket": {"name": "other"}, "object": record()["s3"]["object"]}),
+        record(s3={"bucket": {"name": "images"}, "object": {**record()["s3"]["object"], "versionId": "2"}}),
+    ],
+    ids=["sequencer", "kind", "time", "bucket", "version"],
+)
+def test_another_event_has_another_id(watched: Watched, other: dict[str, Any]) -> None:
+    told(watched, record())
+    told(watched, other)
+    assert len({element.id for element in leased(watched.source, 2)}) == 2
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [record(sequencer=""), record(sequencer=7), record(s3={"bucket": "x", "object": {"key": "a", "sequencer": []}})],
+)
+def test_an_event_that_says_too_little_is_called_after_its_message(watched: Watched, odd: dict[str, Any]) -> None:
+    told(watched, odd)
+    told(watched, odd)
+    found = leased(watched.source, 2)
+    assert {element.id for element in found} == {watched.source.message_of(element) for element in found}
+
+
+def test_its_id_is_the_same_whenever_it_comes_and_when_it_is_sent_again(watched: Watched) -> None:
+    told(watched, record(), record("dog.png"))
+    found = leased(watched.source, 2)
+    for element in found:
+        watched.source.release(element)
+    again = leased(watched.source, 2)
+    assert [element.id for element in again] == [element.id for element in found]
+    watched.source.acknowledge(again)
+    changed = again[0].body.replace(b"cat.png", b"cow.png")
+    watched.source.send(changed, again[0].headers, again[0].id)
+    assert [element.id for element in leased(watched.source)] == [again[0].id], "as who replays it says"
+
+
+def test_a_table_takes_what_s3_tells_twice_once(watched: Watched) -> None:
+    files = table(Column(name="path", kind="string"))
+    TABLES.create(files, watched.session)
+    sink = TABLES.sink(files, watched.session)
+    for _ in range(2):
+        told(watched, record())
+    for element in leased(watched.source, 2):
+        sink.commit("save", [Entry(element.id, [{"path": watched.decoded(element).file_path}])])
+    assert TABLES.handle(files, watched.session).rows() == [{"path": "cat.png"}]
+
+
+# -- leases ----------------------------------------------------------------------------------------------------
 
 
 def test_no_more_are_given_than_were_asked_for(watched: Watched) -> None:

@@ -18,6 +18,7 @@ from buildflow.primitives.queue import QueueSpec
 from buildflow.primitives.queue.aws import DRIVER
 from buildflow.primitives.queue.sqs import SQSSource, redrive_of
 from buildflow.primitives.queue.sqs_messages import ENCODING, HEADERS, ID, LARGEST, envelope, opened
+from buildflow.primitives.queue.sqs_queue import batches_in_order
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.redis_client import connect
 from buildflow.types import Message, Queue
@@ -179,6 +180,8 @@ def test_a_header_is_an_attribute_where_it_can_be_and_ten_are_the_most() -> None
     assert {ID, ENCODING, HEADERS, "h29"} <= set(many.attributes)
     exactly = envelope(b"x", {f"h{n}": "x" for n in range(9)}, "1")
     assert HEADERS not in exactly.attributes
+    deep = {HEADERS: {"DataType": "String", "StringValue": "[" * 100_000}}
+    assert opened("of others", deep) == ("", b"of others", {})
     assert opened(many.text, many.attributes) == ("1", b"\xff", {f"h{n}": "x" for n in range(30)})
 
 
@@ -250,21 +253,73 @@ def test_a_released_one_comes_again_counted_or_not(source: SQSSource) -> None:
     assert [*attempts, element.attempt] == [1, 2, 2, 2, 3]
 
 
-def test_a_repeated_release_counts_once(source: SQSSource) -> None:
+def test_a_repeated_release_counts_once_and_leaves_the_message_to_who_has_it(
+    made: Callable[..., Resource], session: AwsSession
+) -> None:
     """As when the worker could not tell the source all that it had to, and begins anew."""
+    resource = made()
+    source, other = source_of(resource, session), source_of(resource, session)
     source.send(b"1", {})
     [element] = leased(source)
-    for _ in range(3):
-        source.deliveries.write(source.message_of(element), _note(element, counted=False))
     source.release(element, counted=False)
-    assert leased(source)[0].attempt == 1
+    [again] = leased(other)
+    for _ in range(2):
+        source.release(element, counted=False)
+    assert again.attempt == 1
+    assert source.lease(1) == [], "the other has it"
+    other.release(again, counted=False)
+    assert [e.attempt for e in leased(source)] == [1]
 
 
-def _note(element: Element, *, counted: bool) -> Any:
-    from buildflow.primitives.queue.sqs_deliveries import Note
+@pytest.mark.parametrize("part", ["deliveries", "queue"])
+def test_a_release_that_failed_can_be_repeated_and_is_renewed_meanwhile(
+    made: Callable[..., Resource], session: AwsSession, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    resource = made()
+    source = source_of(resource, session)
+    source.send(b"1", {})
+    [element] = leased(source)
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(source, part), {"deliveries": "write", "queue": "hide"}[part], _unavailable)
+        with pytest.raises(ServiceUnavailable):
+            source.release(element, counted=False)
+    assert source.is_mine(element)
+    source.renew([element])
+    source.release(element, counted=False)
+    assert [(e.attempt, e.alone) for e in leased(source)] == [(1, False)]
 
-    deliveries = int(element.receipt.split()[0])
-    return Note(deliveries, deliveries - element.attempt + (not counted), False)
+
+def test_a_renewal_under_way_hides_nothing_that_is_released(
+    made: Callable[..., Resource], session: AwsSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = made()
+    source, other = source_of(resource, session), source_of(resource, session)
+    source.send(b"1", {})
+    [element] = leased(source)
+    asked, answered = threading.Event(), threading.Event()
+    hide = source.queue.hide
+
+    def slowly(handles: Any) -> list[str]:
+        chosen = list(handles)
+        if any(seconds > 0 for _, seconds in chosen):  # of the renewal
+            asked.set()
+            answered.wait(10)
+        return hide(chosen)
+
+    monkeypatch.setattr(source.queue, "hide", slowly)
+    renewing = threading.Thread(target=source.renew, args=[[element]])
+    renewing.start()
+    assert asked.wait(10)
+    releasing = threading.Thread(target=source.release, args=[element])
+    releasing.start()
+    releasing.join(0.3)  # it would be through by then
+    answered.set()
+    for thread in (renewing, releasing):
+        thread.join(10)
+    assert [e.body for e in leased(other, 1, 2)] == [b"1"]
+    asked.clear()
+    source.renew([element])
+    assert not asked.is_set(), "it is no longer ours"
 
 
 def test_who_asked_to_be_alone_comes_alone_until_it_is_released_otherwise(source: SQSSource) -> None:
@@ -350,10 +405,43 @@ def test_it_is_hidden_for_12_hours_at_most(source: SQSSource, monkeypatch: pytes
     [element] = leased(source)
     source.release(element, delay=7 * 86_400)
     assert 43_190 < asked[0] < 43_200
-    count, since, rest = element.receipt.split(" ", 2)
-    old = Element("1", b"", f"{count} {int(since) - 43_190} {rest}")
-    source.renew([old])
-    assert 0 <= asked[1] < 10
+
+
+def test_what_was_hidden_for_12_hours_is_said_once_and_left_to_others(
+    source: SQSSource, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(source.queue, "hide", lambda handles: asked.extend(s for _, s in handles) or [])
+    source.send(b"1", {})
+    [element] = leased(source)
+    now = [time.time(), time.monotonic()]
+    monkeypatch.setattr("buildflow.primitives.queue.sqs.time", Clock(now))
+
+    def later(seconds: float) -> None:
+        now[:] = [moment + seconds for moment in now]
+
+    renewals = 12 * 60 * 6 - 3  # each ten seconds, as the worker does
+    for _ in range(renewals):
+        later(10)
+        source.renew([element])
+    assert asked[:-1] == [30] * (renewals - 1)
+    assert 0 < asked[-1] <= 30
+    assert not caplog.records
+    for _ in range(6):
+        later(10)
+        source.renew([element])
+    assert 0 not in asked, "which would give it to others now"
+    assert not source.is_mine(element)
+    [said] = caplog.messages
+    assert f"the lease of {element.id} has ended, as SQS hides no message for longer than 12 hours" in said
+
+
+class Clock:
+    """`time`, standing still."""
+
+    def __init__(self, now: list[float]) -> None:
+        self.time = lambda: now[0]
+        self.monotonic = lambda: now[1]
 
 
 # -- waiting ---------------------------------------------------------------------------------------------------
@@ -545,7 +633,19 @@ def test_what_was_received_when_redis_went_is_leased_when_it_is_back(
     assert (again.attempt, again.alone) == (2, False)
 
 
-def _unavailable(*_: Any) -> Any:
+def test_what_was_kept_is_not_forgotten_when_no_more_can_be_received(
+    source: SQSSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.send(b"1", {})
+    source.wait(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(source.queue, "receive", _unavailable)
+        with pytest.raises(ServiceUnavailable):
+            source.lease(10)
+    assert [(e.body, e.attempt, e.alone) for e in leased(source)] == [(b"1", 1, False)]
+
+
+def _unavailable(*_: Any, **__: Any) -> Any:
     raise ServiceUnavailable
 
 
@@ -634,6 +734,41 @@ def test_a_fifo_sink_sends_once_and_a_replay_always(made: Callable[..., Resource
     assert [e.id for e in leased(source)] == [element.id]
 
 
+def test_what_aws_refuses_of_a_request_is_not_overtaken_by_its_group(
+    aws: Moto, made: Callable[..., Resource], session: AwsSession
+) -> None:
+    resource = made(fifo=True)
+    source = source_of(resource, session)
+
+    def every_other_fails(entries: list[dict[str, Any]]) -> dict[str, Any]:
+        if taken := entries[1::2]:
+            aws.client("sqs").send_message_batch(QueueUrl=resource.outputs["url"], Entries=taken)
+        return some_fail(entries)
+
+    asked, undo = failing(session, "SendMessageBatch", 3, every_other_fails)
+    source.send_many([(f"{g}{n}".encode(), {"MessageGroupId": g}, None) for g in "ab" for n in range(4)])
+    undo()
+    assert max(asked) == 2, "one of each group"
+    found: list[bytes] = []
+    while group := leased(source, 10, 2):
+        found += bodies(group)
+        source.acknowledge(group)
+    assert [body for body in found if body[:1] == b"a"] == [b"a0", b"a1", b"a2", b"a3"]
+    assert [body for body in found if body[:1] == b"b"] == [b"b0", b"b1", b"b2", b"b3"]
+
+
+def test_messages_of_many_groups_share_requests() -> None:
+    messages = [envelope(b"x", {"MessageGroupId": group}, f"{group}{n}") for n in (1, 2) for group in "abcdefghijkl"]
+    messages += [envelope(b"x", {}, "none"), envelope(b"x", {"MessageGroupId": "all"}, "all")]
+    requests = [[message.id for message in request] for request in batches_in_order(messages, LARGEST)]
+    assert requests == [
+        [f"{group}1" for group in "abcdefghij"],
+        ["k1", "l1", "none"],
+        [f"{group}2" for group in "abcdefghij"],
+        ["k2", "l2", "all"],
+    ], "who names no group is in the group of all"
+
+
 LOCK = "shop-aws:leader:consumer:save"
 
 
@@ -668,6 +803,24 @@ def test_one_leader_takes_a_fifo_queue_in_order_and_begins_are_counted(
     assert session.redis().keys(f"*{resource.name}*") == []
 
 
+def test_what_a_leader_took_while_its_notes_were_away_comes_in_order_with_them(
+    made: Callable[..., Resource], session: AwsSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = made(fifo=True)
+    source = source_of(resource, session)
+    source.send_many([(str(n).encode(), {}, None) for n in range(3)])
+    session.redis().set(LOCK, "me")
+    order = source.in_order(LOCK, "me")
+    with monkeypatch.context() as patch:
+        patch.setattr(order._begun, "read", _unavailable)
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailable):
+                order.next(3)
+    assert [(e.body, e.attempt, e.alone) for e in order.next(2)] == [(b"0", 0, False), (b"1", 0, False)]
+    assert bodies(order.next(2)) == [b"2"]
+    assert order.next(2) == []
+
+
 # -- SQS' own redrive queue ------------------------------------------------------------------------------------
 
 
@@ -696,6 +849,8 @@ def test_what_sqs_moved_away_is_shown_sent_again_and_deleted(
     assert redrive.count() == 11
     with redrive.held(limit=5) as elements:
         assert len(elements) == 5, "what was not deleted is back at once"
+    with redrive.held(size=1) as elements:
+        assert len(elements) == 10, "one request, and not another where these are large enough"
     assert [(e.id, e.attempt) for e in leased(source)] == [(ids[3], 1)]
 
 

@@ -15,6 +15,7 @@ from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Action, Entry, SeenBefore
 from buildflow.primitives.table import TableSpec, motherduck
 from buildflow.primitives.table.aws import DRIVER
+from buildflow.primitives.table.duckdb_file import database
 from buildflow.providers.aws import AwsSession
 from buildflow.types import Table
 
@@ -111,6 +112,19 @@ def test_what_comes_again_is_written_once(session: AwsSession, token: list[str],
     with pytest.raises(InvalidRow):
         sink.check({"id": "x"})
     assert [row["id"] for row in DRIVER.handle(orders, session).rows(order_by="id")] == [1, 2]
+
+
+@pytest.mark.parametrize(("days", "written"), [(14, 1), (16, 2)])
+def test_an_id_is_kept_for_longer_than_sqs_keeps_a_message(session: AwsSession, days: int, written: int) -> None:
+    orders = table(database="data/shared.duckdb")
+    DRIVER.create(orders, session)
+    entry = Entry("1", [{"id": 1}])
+    DRIVER.sink(orders, session).commit("c", [entry])
+    older = f'UPDATE _buildflow.elements SET "at" = now() - INTERVAL {days} DAYS'
+    database(session.root / "data/shared.duckdb").write(lambda connection: connection.execute(older))
+    DRIVER.sink(orders, session).commit("c", [Entry("2", [])])  # it prunes
+    DRIVER.sink(orders, session).commit("c", [entry])
+    assert len(DRIVER.handle(orders, session).rows()) == written
 
 
 def test_writers_of_motherduck_take_turns(session: AwsSession, token: list[str]) -> None:

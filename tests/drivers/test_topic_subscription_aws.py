@@ -163,6 +163,36 @@ def test_a_filter_sees_its_attribute_however_many_there_are(published: Published
     assert all(HEADERS not in element.headers and len(element.headers) == 21 for element in found)
 
 
+def test_attributes_to_filter_by_that_no_message_has_room_for_are_refused_before_any_is_sent(
+    published: Published,
+) -> None:
+    """Of a message with more than ten attributes a queue gets nothing, and says nothing."""
+    names = [f"kind{n}" for n in range(10)]
+    halves = [published.subscribed(filter=dict.fromkeys(half, "x")) for half in (names[:5], names[5:])]
+    everything = published.subscribed()
+    with pytest.raises(BadMessage, match=r"has 10 attributes by which subscriptions filter, .* there is room for 8"):
+        published.sink.commit("c", [Entry("1", ["few", Message("many", attributes=dict.fromkeys(names, "x"))])])
+    id = published.handle.send("fits", attributes=dict.fromkeys(names[:9], "x"))
+    assert [element.id for element in leased(everything, 2, 1)] == [id]
+    assert [source.backlog() for source in halves] == [1, 0]
+
+
+def test_no_request_to_a_fifo_topic_has_two_messages_of_a_group(aws: Moto, session: AwsSession) -> None:
+    """SNS may refuse the first of them, and take the second."""
+    published = Published(aws, session, fifo=True)
+    asked: list[list[str]] = []
+
+    def note(params: Any, **_: Any) -> None:
+        asked.append([entry["MessageGroupId"] for entry in params["PublishBatchRequestEntries"]])
+
+    events = session.client("sns").meta.events
+    events.register("before-parameter-build.sns.PublishBatch", note, unique_id="note")
+    rows = [Message("x", attributes={"MessageGroupId": group}) for group in "aab"]
+    published.sink.commit("c", [Entry("1", rows)])
+    events.unregister("before-parameter-build.sns.PublishBatch", unique_id="note")
+    assert asked == [["a", "b"], ["a"]]
+
+
 def test_a_subscription_gives_no_attributes_where_none_are_wanted(published: Published) -> None:
     source = published.subscribed(include_attributes=False)
     id = published.handle.send(b"\xff", attributes={"kind": "a"})

@@ -90,6 +90,6 @@ def _sent(
 ) -> Iterator[str]:
     """Send, and give the ids of what is durable."""
     for part in given.parts:
-        for group in sender.groups(part):
+        for group in sender.groups(part, len):
             yield from sender.send([(body, attributes, id) for body in group])
             advance(len(group))

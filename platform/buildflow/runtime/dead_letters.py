@@ -4,9 +4,10 @@ A store may hold a million letters: it is read in pages, and nothing here keeps 
 """
 
 import base64
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -20,9 +21,13 @@ from buildflow.types import DeadLetter
 REPLAYS = "buildflow-replays"
 """The header that counts how often an element was replayed."""
 PAGE = 500
-"""Letters in memory at once."""
+"""Letters in memory at once, at most."""
+PAGE_BYTES = 16_000_000
+"""And as large as they are together, at most, unless one alone is larger."""
 MANY = 20_000
-"""The same, without what makes them large."""
+"""Letters in memory at once, without what makes them large."""
+_FIRST = 10
+"""Letters of whose size nothing is known."""
 
 
 class DeadLetters(Protocol):
@@ -74,12 +79,12 @@ def gather(consumer: ConsumerPlan, connections: Connections) -> int:
         return 0
     store, taken = open_dead_letters(consumer, connections), 0
     while True:
-        with backstop.held(PAGE) as elements:
+        with backstop.held(PAGE, PAGE_BYTES) as elements:
             store.put([letter_of(consumer, element, backstop.reason, "") for element in elements])
             backstop.delete(elements)
-        taken += len(elements)
-        if len(elements) < PAGE:
+        if not elements:
             return taken
+        taken += len(elements)
 
 
 def letter_of(consumer: ConsumerPlan, element: Element, error: str, traceback: str) -> DeadLetter:
@@ -138,10 +143,12 @@ class RedisDeadLetters:
 
     def each(self) -> Iterator[DeadLetter]:
         """Two passes: the order of their names, and then page by page."""
-        names = self._in_order(self._scan())
-        for start in range(0, len(names), PAGE):
+        found = {name: (_died(text), len(text)) for name, text in self._scan()}
+        names = sorted(found, key=lambda name: (found[name][0], name))
+        left = iter(names)
+        for count in _pages([found[name][1] for name in names]):
             with spoken():
-                page = self.connections.state().hmget(self.key, names[start : start + PAGE])
+                page = self.connections.state().hmget(self.key, list(itertools.islice(left, count)))
             yield from (_load(text) for text in page if text)
 
     def begun(self, id: str) -> list[DeadLetter]:
@@ -158,12 +165,18 @@ class RedisDeadLetters:
                 self.connections.state().hdel(self.key, *names[start : start + PAGE])
 
     def _scan(self, pattern: str | None = None) -> Iterator[tuple[bytes, bytes]]:
-        with spoken():
-            yield from self.connections.state().hscan_iter(self.key, match=pattern, count=PAGE)
-
-    def _in_order(self, found: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-        died = {name: datetime.fromisoformat(json.loads(text)["dead_at"]).timestamp() for name, text in found}
-        return sorted(died, key=lambda name: (died[name], name))
+        """A few, and then as many at once as fit into a page if they are like those before: Redis gives them in no
+        order, so that large ones do not wait at the end."""
+        cursor, count, scanned, size = 0, _FIRST, 0, 0
+        while True:
+            with spoken():
+                cursor, found = self.connections.state().hscan(self.key, cursor, match=pattern, count=count)
+            yield from found.items()
+            if not cursor:
+                return
+            scanned += count
+            size += sum(map(len, found.values()))
+            count = max(1, min(2 * count, PAGE, PAGE_BYTES * scanned // max(1, size)))
 
 
 class TableDeadLetters:
@@ -188,17 +201,18 @@ class TableDeadLetters:
         if none_gone:
             rows = self._select("count(*) AS n", "consumer = ?", [self.consumer.key])
             return int(rows[0]["n"]) if rows else 0
-        return sum(1 for _ in self._each("id, headers, dead_at", page=MANY))  # who deletes a row says so to nobody
+        counted = self._each("id, headers, dead_at", "length(headers)", page=MANY)
+        return sum(1 for _ in counted)  # who deletes a row says so to nobody
 
     def scan(self) -> Iterator[DeadLetter]:
         return self.each()
 
     def each(self) -> Iterator[DeadLetter]:
-        return (DeadLetter(**row) for row in self._each("*"))
+        return (DeadLetter(**row) for row in self._each("*", _SIZE))
 
     def begun(self, id: str) -> list[DeadLetter]:
         where = ("substr(id, 1, ?) = ?", [len(id), id]) if id else ("", [])
-        return [DeadLetter(**row) for row in self._each("*", *where)]
+        return [DeadLetter(**row) for row in self._each("*", _SIZE, *where)]
 
     def all(self) -> list[DeadLetter]:
         return list(self.each())
@@ -209,22 +223,28 @@ class TableDeadLetters:
                 self.connections.state().sadd(self.gone, *names[start : start + PAGE])
 
     def _each(
-        self, columns: str, where: str = "", parameters: Sequence[Any] = (), *, page: int = PAGE
+        self, columns: str, size: str, where: str = "", parameters: Sequence[Any] = (), *, page: int = PAGE
     ) -> Iterator[dict[str, Any]]:
-        """Rows that wait, in pages by the time of their death, which is nearly the order in which they lie."""
+        """Rows that wait, in pages by the time of their death, which is nearly the order in which they lie. `size` is
+        what these columns have of bytes: it is asked for first, for many pages at once."""
         conditions = " AND ".join(["consumer = ?", *([where] if where else [])])
         values = [self.consumer.key, *parameters]
         newest = next(iter(self._select("max(dead_at) AS at", conditions, values)), {"at": None})["at"]
         if newest is None:
             return
         conditions, values = f"{conditions} AND dead_at <= ?", [*values, newest]
-        rows = self._select(columns, conditions, values, limit=page)
-        while rows:
-            yield from self._waiting(rows)
-            last = rows[-1]
-            after = [last["dead_at"], last["dead_at"], last["id"]]
-            beyond = f"{conditions} AND dead_at >= ? AND (dead_at > ? OR id > ?)"
-            rows = self._select(columns, beyond, [*values, *after], limit=page) if len(rows) == page else []
+        beyond, after = conditions, values
+        sizes = self._select(f"{size} AS bytes", beyond, after, limit=MANY)
+        while sizes:
+            for count in _pages([row["bytes"] or 0 for row in sizes], page):
+                rows = self._select(columns, beyond, after, limit=count)
+                if not rows:
+                    return
+                yield from self._waiting(rows)
+                last = rows[-1]
+                beyond = f"{conditions} AND dead_at >= ? AND (dead_at > ? OR id > ?)"
+                after = [*values, last["dead_at"], last["dead_at"], last["id"]]
+            sizes = self._select(f"{size} AS bytes", beyond, after, limit=MANY) if len(sizes) == MANY else []
 
     def _waiting(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         with spoken():
@@ -241,6 +261,26 @@ class TableDeadLetters:
             f"SELECT {columns} FROM {handle.name} WHERE {where}{ordered}", parameters
         )
         return rows
+
+
+_SIZE = "octet_length(payload) + length(traceback) + length(headers)"
+
+
+def _pages(sizes: Sequence[int], most: int = PAGE) -> Iterator[int]:
+    """How many letters go together, of these sizes in their order: up to `most`, and no more bytes than a page has."""
+    count = together = 0
+    for size in sizes:
+        if count == most or (count and together + size > PAGE_BYTES):
+            yield count
+            count = together = 0
+        count += 1
+        together += size
+    if count:
+        yield count
+
+
+def _died(text: bytes) -> float:
+    return datetime.fromisoformat(json.loads(text)["dead_at"]).timestamp()
 
 
 def _dump(letter: DeadLetter) -> str:

@@ -156,9 +156,8 @@ class ConsumerRunner:
         elif self.plan.concurrency > 1:
             await self._run_at_once(work, values)
         else:
-            for index, value in values.items():
-                await self._call_alone(work, index, value)
-                work.commit_if_due()
+            while values:
+                await self._call_next(work, values)
         if self.handled is not None:
             work.commit()
             self.handled.note(work.keys_done())
@@ -187,12 +186,10 @@ class ConsumerRunner:
 
     async def _run_at_once(self, work: "_Work", values: dict[int, Any]) -> None:
         """Up to `concurrency` elements at a time."""
-        waiting = iter(values.items())
 
         async def take() -> None:
-            for index, value in waiting:
-                await self._call_alone(work, index, value)
-                work.commit_if_due()
+            while values:
+                await self._call_next(work, values)
 
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(self.plan.concurrency, len(values))):
@@ -212,6 +209,12 @@ class ConsumerRunner:
             for index, value in values.items():
                 await self._call_alone(work, index, [value])
 
+    async def _call_next(self, work: "_Work", values: dict[int, Any]) -> None:
+        """The first of these, which goes with its call: an event may have a file."""
+        index = next(iter(values))
+        await self._call_alone(work, index, values.pop(index))
+        work.commit_if_due()
+
     async def _call_alone(self, work: "_Work", index: int, value: Any) -> None:
         try:
             rows = await self._call(value)
@@ -225,7 +228,7 @@ class ConsumerRunner:
             return self.decode(element)
         except ValidationError as exc:  # its traceback says nothing more
             raise Undecodable(f"the element cannot be decoded: {in_words(exc)}") from None
-        except (ValueError, TypeError, KeyError) as exc:
+        except (ValueError, TypeError, KeyError, RecursionError) as exc:
             raise Undecodable(f"the element cannot be decoded: {exc}") from exc
 
     async def _call(self, value: Any) -> list[Any]:

@@ -12,8 +12,8 @@ from buildflow.providers.redis_client import spoken
 from buildflow.runtime.connections import Connections
 from buildflow.types import Message
 
-REMEMBERED = timedelta(days=7)
-"""As long as the sinks that dedupe keep the ids of elements."""
+REMEMBERED = timedelta(days=15)
+"""As long as the sinks that dedupe keep the ids of elements (`KEEP_DAYS` of a table)."""
 
 
 class Handled:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from buildflow.errors import ServiceUnavailable
 from buildflow.ir.runtime import ConsumerPlan
 from buildflow.primitives.base import Element
 from buildflow.runtime.connections import Connections
@@ -192,7 +193,8 @@ class Leaser(threading.Thread):
         if not credits.acquire(stopping):
             return
         try:
-            self.gathered = self._lease(self._size() * self._ahead())
+            if not self.gathered:  # else some are left of a time when the source did not answer
+                self.gathered = self._lease(self._size() * self._ahead())
         except BaseException:
             credits.release()
             raise
@@ -242,7 +244,10 @@ class Leaser(threading.Thread):
             return []
         self.pause = 0.0
         elements = self._take_from_source(granted)
-        self.limit.give_back(granted - len(elements))
+        try:
+            self.limit.give_back(granted - len(elements))
+        except ServiceUnavailable as exc:  # the elements are leased; the limit is a little lower for a moment
+            log.info("%s: permits are not given back: %s", self.plan.key, in_words(exc))
         return elements
 
     def _take_from_source(self, limit: int) -> list[Element]:

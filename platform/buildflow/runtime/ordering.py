@@ -94,10 +94,9 @@ class Lines:
     def key(self, element: Element) -> Any:
         """What stands in the element's field; an element without it is in a line of its own."""
         try:
-            found = json.loads(element.body)[self.field]
-        except (ValueError, KeyError, TypeError, IndexError):
+            return json.dumps(json.loads(element.body)[self.field], sort_keys=True)
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             return (None, element.receipt)
-        return json.dumps(found, sort_keys=True)
 
 
 class OrderedLeaser(Leaser):

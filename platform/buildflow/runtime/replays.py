@@ -72,7 +72,7 @@ def replay(
 
     Each is sent before it is recorded and forgotten: stopped in between, it is in both places, never in none."""
     store, log = open_dead_letters(consumer, connections), Replays(consumer, connections)
-    for group in sender.groups(letters):
+    for group in sender.groups(letters, lambda letter: len(letter.payload)):
         _send_again(group, store, log, sender, by, payload)
         yield group
 

@@ -1,8 +1,7 @@
 """Many elements into a source: in groups, at a rate, and none of a group in doubt when the command is interrupted."""
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from buildflow.interrupts import whole
@@ -15,6 +14,8 @@ Outgoing = tuple[bytes, Mapping[str, str], str | None]
 
 LARGEST = 1000
 """Elements of a group, at most."""
+LARGEST_BYTES = 16_000_000
+"""Bytes of a group, at most, unless one element alone has more."""
 GROUPS_A_SECOND = 10
 """Where a rate is kept, so many groups or more share a second's elements, so that they come evenly."""
 
@@ -35,12 +36,21 @@ class Sender:
         together = LARGEST if self._many is not None else 1
         return together if self._rate is None else max(1, min(together, int(self._rate / GROUPS_A_SECOND)))
 
-    def groups(self, items: Iterable[T]) -> Iterator[list[T]]:
-        """`items` in groups that may go at once, each when it is its turn."""
-        iterator = iter(items)
-        while group := list(itertools.islice(iterator, self.size)):
-            self._wait(len(group))
-            yield group
+    def groups(self, items: Iterable[T], bytes_of: Callable[[T], int]) -> Iterator[list[T]]:
+        """`items` in groups that may go at once, each when it is its turn, as soon as it is full."""
+        group: list[T] = []
+        left = LARGEST_BYTES
+        for item in items:
+            if group and bytes_of(item) > left:
+                yield self._in_turn(group)
+                group, left = [], LARGEST_BYTES
+            group.append(item)
+            left -= bytes_of(item)
+            if len(group) == self.size:
+                yield self._in_turn(group)
+                group, left = [], LARGEST_BYTES
+        if group:
+            yield self._in_turn(group)
 
     @whole()
     def send(self, elements: Sequence[Outgoing]) -> list[str]:
@@ -52,10 +62,10 @@ class Sender:
         self.sent += len(ids)
         return ids
 
-    def _wait(self, count: int) -> None:
-        if self._rate is None:
-            return
-        now = time.monotonic()
-        if self._due > now:
-            time.sleep(self._due - now)
-        self._due = max(self._due, now) + count / self._rate
+    def _in_turn(self, group: list[T]) -> list[T]:
+        if self._rate is not None:
+            now = time.monotonic()
+            if self._due > now:
+                time.sleep(self._due - now)
+            self._due = max(self._due, now) + len(group) / self._rate
+        return group

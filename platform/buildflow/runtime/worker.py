@@ -425,10 +425,8 @@ class Worker:
             for leaser in self.leasers:
                 with self._lock:
                     held = [e for lease in self.in_flight if lease.leaser is leaser for e in lease.elements]
-                mine = [*held, *leaser.held()]
                 try:
-                    if mine:
-                        leaser.source.renew(mine)
+                    leaser.source.renew([*held, *leaser.held()])  # none, too: some sources hold others yet
                 except Exception as exc:
                     log.warning("%s: cannot renew its leases: %s", leaser.plan.key, in_words(exc))
 

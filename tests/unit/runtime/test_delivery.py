@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import types
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -427,6 +428,47 @@ def test_a_handler_that_is_cancelled_has_failed(bench: MakeBench, handler: Any, 
     [letter] = one.dead
     assert letter.error == "CancelledError"
     assert f"in {handler.__name__}" in letter.traceback
+
+
+@pytest.mark.parametrize("annotation", [dict, Any, Order])
+def test_what_is_nested_too_deeply_is_given_up_at_once_and_alone(bench: MakeBench, annotation: Any) -> None:
+    def handler(element: Any) -> None: ...
+
+    handler.__annotations__["element"] = annotation
+    one = bench(handler)
+    report = one.run(element("a", b"[" * 100_000), element("b", {"item": "b"}))
+    assert (sorted(report.done), report.dead, report.retry) == ([0, 1], 1, [])
+    assert one.dead[0].error.startswith("Undecodable: the element cannot be decoded")
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_element_goes_when_it_was_handled_and_what_it_holds_with_it(
+    bench: MakeBench, concurrency: int, fails: bool
+) -> None:
+    gone: list[str] = []
+
+    class Event(dict[str, str]):
+        """As one with a temporary file."""
+
+    async def handler(element: dict) -> None:  # type: ignore[type-arg]
+        handled.append((element["n"], list(gone)))
+        if fails:
+            raise Passing
+
+    handled: list[tuple[str, list[str]]] = []
+    one = bench(handler)
+    one.runner.plan = one.runner.plan.model_copy(update={"concurrency": concurrency})
+
+    def decode(element: Element) -> Event:
+        event = Event(n=element.id)
+        weakref.finalize(event, gone.append, element.id)
+        return event
+
+    one.runner.decode = decode
+    one.run(*(element(id) for id in "abcd"))
+    assert [id for id, _ in handled] == list("abcd")
+    assert [before for _, before in handled][-1][:2] == ["a", "b"], "one of two may be at work yet"
 
 
 @pytest.mark.parametrize("body", [b"{not json", b'{"amount": 1}', b"\xff\xfe", b"[1, 2]"])

@@ -60,7 +60,7 @@ def test_every_key_has_its_turn() -> None:
     assert ids(lines.next(2, 0.0)) == ["c1", "a2"]
 
 
-@pytest.mark.parametrize("body", [b"no json", b"[]", b'{"other": 1}', b"\xff", b'"text"'])
+@pytest.mark.parametrize("body", [b"no json", b"[]", b'{"other": 1}', b"\xff", b'"text"', b"[" * 100_000])
 def test_an_element_without_the_key_waits_for_nobody(body: bytes) -> None:
     lines = Lines("key")
     lines.add(Element("1", body, "r1"))

@@ -34,6 +34,8 @@ _KEEP = 1.0
 _FORGET = 256
 """Leases that have lapsed are dropped from our list when it has grown by so many."""
 
+_TOO_LONG = f"has ended, as SQS hides no message for longer than {LONGEST // 3600} hours"
+
 
 @dataclass(frozen=True, slots=True)
 class _Received:
@@ -76,8 +78,11 @@ class SQSSource:
         self._begun: Deliveries | None = None
         """How often handlers have begun with elements that are taken in order."""
         self._lock = threading.Lock()
+        self._renewed = threading.Condition(self._lock)
         self._until: dict[str, float] = {}
-        """Until when each lease is ours, by receipt."""
+        """Until when each lease is ours, by its message's handle."""
+        self._renewing: frozenset[str] = frozenset()
+        """The handles that are being renewed at this moment."""
         self._forget_at = _FORGET
         self._kept: list[_Received] = []
         self._giving_back: threading.Timer | None = None
@@ -104,25 +109,51 @@ class SQSSource:
             return []
         received = self._take_kept(limit)
         was_empty, self._was_empty = self._was_empty, False
-        if len(received) < limit and not was_empty:
-            received += self._receive_many(limit - len(received))
         try:
+            if len(received) < limit and not was_empty:
+                received += self._receive_many(limit - len(received))
             return self._elements(_once(received))
         except BaseException:
             self._keep(received)
             raise
 
     def renew(self, elements: Sequence[Element]) -> None:
-        """Those whose leases have lapsed are others' by now, perhaps, and stay theirs."""
-        began = time.monotonic()
-        mine = {element.receipt: element for element in elements if self._is_mine(element)}
-        seconds = self._hidden_seconds()
-        lost = set(self.queue.hide((_handle(r), min(seconds, _longest(r))) for r in mine))
-        for receipt in mine:
-            if _handle(receipt) in lost:
-                log.warning("queue %s: the lease of %s cannot be renewed", self.queue.name, mine[receipt].id)
-            else:
-                self._note_lease(receipt, began + seconds)
+        """Those whose leases have lapsed are others' by now, perhaps, and stay theirs: so it is said, once."""
+        mine = self._begin_renewing(elements)
+        try:
+            began = time.monotonic()
+            longest = {handle: _longest(element.receipt) for handle, element in mine.items()}
+            hidden = {handle: min(self._hidden_seconds(), seconds) for handle, seconds in longest.items() if seconds}
+            refused = set(self.queue.hide(hidden.items()))
+            with self._lock:  # of what was acknowledged meanwhile nothing is noted
+                lost = [handle for handle in refused if self._until.pop(handle, None)]
+                self._until.update({h: began + s for h, s in hidden.items() if h in self._until})
+        finally:
+            with self._renewed:
+                self._renewing = frozenset()
+                self._renewed.notify_all()
+        self._say_lost([mine[handle] for handle in lost], "cannot be renewed")
+
+    def _begin_renewing(self, elements: Sequence[Element]) -> dict[str, Element]:
+        """The leases that are ours, by handle: none of them is released before they are renewed."""
+        held = {_handle(element.receipt): element for element in elements}
+        now = time.monotonic()
+        with self._lock:
+            lapsed = [handle for handle in held if self._until.get(handle, math.inf) <= now]
+            for handle in lapsed:
+                del self._until[handle]
+            mine = {handle: element for handle, element in held.items() if handle in self._until}
+            self._renewing = frozenset(mine)
+        gone = [held[handle] for handle in lapsed]
+        self._say_lost([e for e in gone if _longest(e.receipt)], "was not renewed in time")
+        self._say_lost([e for e in gone if not _longest(e.receipt)], _TOO_LONG)
+        return mine
+
+    def _say_lost(self, elements: Sequence[Element], why: str) -> None:
+        if elements:
+            others = f" and {len(elements) - 1} others" if len(elements) > 1 else ""
+            words = "queue %s: the lease of %s%s %s: whoever asks next gets it"
+            log.warning(words, self.queue.name, elements[0].id, others, why)
 
     def acknowledge(self, elements: Sequence[Element]) -> None:
         """Whoever holds the lease by now: acknowledged means committed, so even when ours lapsed and another
@@ -138,17 +169,24 @@ class SQSSource:
             log.info("queue %s: notes of %d messages are left behind: %s", self.queue.name, len(elements), exc)
 
     def release(self, element: Element, *, delay: float = 0.0, alone: bool = False, counted: bool = True) -> None:
-        """One whose lease has lapsed is left to whoever has it by now."""
-        if not self._is_mine(element):
+        """One whose lease has lapsed is left to whoever has it by now; so is one that was released before."""
+        handle = _handle(element.receipt)
+        with self._renewed:
+            self._renewed.wait_for(lambda: handle not in self._renewing)
+            until = self._until.pop(handle, 0.0)  # whoever renews now leaves it out
+        if until <= time.monotonic():
             return
         deliveries = _deliveries(element.receipt)
         uncounted = deliveries - element.attempt + (0 if counted else 1)
         if delay > 0 and not counted:  # a sink that is away for hours must not use up what SQS lets a queue receive
             delay = max(delay, min(_SLOWEST, float(deliveries)))
         delay = min(delay, _longest(element.receipt))
-        self.deliveries.write(_message(element.receipt), Note(deliveries, uncounted, alone), delay)
-        self.queue.hide([(_handle(element.receipt), math.ceil(max(0.0, delay)))])
-        self._drop([element])
+        try:
+            self.deliveries.write(_message(element.receipt), Note(deliveries, uncounted, alone), delay)
+            self.queue.hide([(handle, math.ceil(max(0.0, delay)))])
+        except BaseException:
+            self._note_lease(handle, until)  # it is ours yet, and may be released again
+            raise
 
     def send(self, body: bytes, headers: Mapping[str, str], id: str | None = None) -> str:
         return self.queue.send(body, headers, id)
@@ -185,23 +223,23 @@ class SQSSource:
     def _hidden_seconds(self) -> int:
         return min(LONGEST, math.ceil(self.lease_seconds))
 
-    def _is_mine(self, element: Element) -> bool:
-        """Not when its lease has lapsed: SQS may take an old receipt for a message that another worker has."""
+    def is_mine(self, element: Element) -> bool:
+        """Not when it was settled or has lapsed: SQS may take an old receipt for a message that another worker has."""
         with self._lock:
-            return self._until.get(element.receipt, math.inf) > time.monotonic()
+            return self._until.get(_handle(element.receipt), 0.0) > time.monotonic()
 
-    def _note_lease(self, receipt: str, until: float) -> None:
+    def _note_lease(self, handle: str, until: float) -> None:
         with self._lock:
-            self._until[receipt] = until
+            self._until[handle] = until
             if len(self._until) >= self._forget_at:
                 before = time.monotonic() - LONGEST
-                self._until = {receipt: until for receipt, until in self._until.items() if until > before}
+                self._until = {handle: until for handle, until in self._until.items() if until > before}
                 self._forget_at = len(self._until) + _FORGET
 
     def _drop(self, elements: Sequence[Element]) -> None:
         with self._lock:
             for element in elements:
-                self._until.pop(element.receipt, None)
+                self._until.pop(_handle(element.receipt), None)
 
     # -- receiving -----------------------------------------------------------------------------------------
 
@@ -240,7 +278,7 @@ class SQSSource:
         notes = dict(zip(again, self.deliveries.read(again), strict=True))
         elements = [self._element(one, notes.get(one.id, Note())) for one in mine]
         for element, one in zip(elements, mine, strict=True):
-            self._note_lease(element.receipt, one.until)
+            self._note_lease(_handle(element.receipt), one.until)
         return elements
 
     def _element(self, one: _Received, note: Note) -> Element:
@@ -307,7 +345,8 @@ def _message(receipt: str) -> str:
 
 
 def _handle(receipt: str) -> str:
-    return receipt.split(" ", 3)[3]
+    """By what SQS knows the lease; a stream puts a word of its own behind it."""
+    return receipt.split(" ")[3]
 
 
 def _longest(receipt: str) -> int:

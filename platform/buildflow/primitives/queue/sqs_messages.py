@@ -43,7 +43,8 @@ class Envelope:
 def envelope(
     body: bytes, headers: Mapping[str, str], id: str | None, *, first: Collection[str] = (), largest: int = LARGEST
 ) -> Envelope:
-    """Raises `BadMessage` for one that is too large. Headers in `first` become attributes before others do."""
+    """Raises `BadMessage` for one that is too large. Headers in `first` become attributes before others do, and one
+    that has more of them than a message has attributes is refused: who filters by them would not get it."""
     id = id or uuid.uuid4().hex
     text = _text(body)
     encoding = {} if text is not None else {ENCODING: "base64"}
@@ -83,7 +84,14 @@ def _as_attributes(headers: Mapping[str, str], room: int, first: Collection[str]
     named = sorted(headers, key=lambda name: name not in first)
     fitting = [n for n in named if n != GROUP and _NAME.fullmatch(n) and headers[n] and not _REFUSED.search(headers[n])]
     others = len([name for name in named if name != GROUP]) > min(len(fitting), room)
-    chosen = {name: headers[name] for name in fitting[: room - 1 if others else room]}
+    room -= 1 if others else 0
+    chosen = {name: headers[name] for name in fitting[:room]}
+    if filtered := [name for name in fitting[room:] if name in first]:
+        raise BadMessage(
+            f"the message has {room + len(filtered)} attributes by which subscriptions filter, beside its own, and AWS "
+            f"delivers {_MOST} attributes at most: there is room for {room}",
+            hint="send fewer of them, or filter by fewer",
+        )
     rest = {name: value for name, value in headers.items() if name not in chosen and name != GROUP}
     return {**chosen, HEADERS: json.dumps(rest)} if rest else chosen
 
@@ -98,6 +106,6 @@ def _value(attribute: Mapping[str, Any]) -> str:
 def _unpacked(packed: str) -> dict[str, str]:
     try:
         found = json.loads(packed or "{}")
-    except ValueError:
+        return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    except (ValueError, RecursionError):
         return {}
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}

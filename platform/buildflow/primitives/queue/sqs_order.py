@@ -27,19 +27,27 @@ class InOrder:
         self._begun = begun
         self._lock = lock
         self._token = token
+        self._leased: list[Element] = []
+        """Taken, and not given to the leader yet, whose notes could not be read."""
 
     def resume(self, limit: int) -> list[Element]:  # noqa: ARG002 - as of a Redis stream
         """Nothing: what was taken and not finished comes again by itself."""
+        self._leased = []
         return []
 
     def next(self, limit: int) -> list[Element]:
         """Up to `limit` elements, in their order."""
         self._fence()
-        elements = self.source.lease(limit) if limit > 0 else []
+        if not all(self.source.is_mine(element) for element in self._leased):
+            self._leased = []  # one of them is to come again, and those behind it in its group after it
+        if limit > len(self._leased):
+            self._leased += self.source.lease(limit - len(self._leased))
+        elements = self._leased[:limit]
         again = [element for element in elements if element.attempt > 1 or element.alone]
         notes = self._begun.read([self.source.message_of(element) for element in again])
         begun = {element.receipt: note.deliveries for element, note in zip(again, notes, strict=True)}
         counts = [begun.get(element.receipt, 0) for element in elements]
+        self._leased = self._leased[len(elements) :]
         return [replace(e, attempt=n, alone=n > 0) for e, n in zip(elements, counts, strict=True)]
 
     def count(self, elements: Sequence[Element], attempts: int = 1) -> None:

@@ -1,6 +1,7 @@
 """One SQS queue: what its API offers, in requests of ten."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -57,12 +58,11 @@ class SQSQueue:
         """Send many; their ids. Nothing is sent when one of them is too large. SQS knows no transactions: when this
         raises half-way, some are sent, and whoever repeats it sends them again under the same ids."""
         messages = [envelope(*element) for element in elements]
-        requests = list(batches(messages, LARGEST))
         if self.fifo:
-            for request in requests:
+            for request in batches_in_order(messages, LARGEST):
                 self._send(request)
         else:
-            at_once(self._send, requests)
+            at_once(self._send, list(batches(messages, LARGEST)))
         return [message.id for message in messages]
 
     def _send(self, messages: Sequence[Envelope]) -> None:
@@ -172,3 +172,18 @@ def batches(messages: Iterable[Envelope], largest: int) -> Iterator[list[Envelop
         size += message.size
     if together:
         yield together
+
+
+def batches_in_order(messages: Iterable[Envelope], largest: int) -> Iterator[list[Envelope]]:
+    """The same for a FIFO queue or topic, one after the other: no request has two messages of a group, for AWS may
+    refuse the first and take the second. So each group's first ones go together, then their second ones, and so on."""
+    rounds: list[list[Envelope]] = []
+    sent: Counter[str] = Counter()
+    for message in messages:
+        group = message.group or ONE_GROUP
+        if sent[group] == len(rounds):
+            rounds.append([])
+        rounds[sent[group]].append(message)
+        sent[group] += 1
+    for together in rounds:
+        yield from batches(together, largest)

@@ -17,7 +17,7 @@ _HELD_SECONDS = 120
 class RedriveQueue:
     """One redrive queue.
 
-    with redrive.held() as elements:      # nobody else sees them meanwhile
+    with redrive.held() as elements:      # some of them; nobody else sees these meanwhile
         source.send(element.body, element.headers, element.id)
         redrive.delete([element])         # the others are back when the block ends
     """
@@ -31,12 +31,14 @@ class RedriveQueue:
         return sum(self._queue.counts())
 
     @contextmanager
-    def held(self, limit: int = 1000) -> Iterator[list[Element]]:
-        """Up to `limit` messages. `attempt` is how often they were received before and since SQS moved them."""
+    def held(self, limit: int = 1000, size: int = 16_000_000) -> Iterator[list[Element]]:
+        """Up to `limit` messages, fewer when they have `size` bytes or more. `attempt` is how often they were received
+        before and since SQS moved them."""
         elements: list[Element] = []
         try:
-            while len(elements) < limit and (found := self._receive(limit - len(elements))):
+            while (left := limit - len(elements)) > 0 and size > 0 and (found := self._receive(left)):
                 elements += found
+                size -= sum(len(element.body) for element in found)
             yield list(elements)
         finally:
             self._queue.hide((element.receipt, 0) for element in elements)  # of those deleted SQS knows nothing more

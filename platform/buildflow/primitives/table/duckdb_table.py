@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 else:
     Connection = Any
 
-KEEP_DAYS = 7
-"""Ids are kept for longer than any source redelivers: SQS keeps a message 4 days unless told otherwise (14 at
-most), Pub/Sub 7 days; a Redis stream's lease ends within minutes."""
+KEEP_DAYS = 15
+"""Ids are kept for longer than any source redelivers: SQS keeps a message 14 days at most (4 unless told otherwise),
+Pub/Sub 7 days; a Redis stream's lease ends within minutes."""
 PRUNE_EVERY = 3600.0
 """Seconds between prunings in one process: a pass over a column whose min-max index skips nearly all."""
 

@@ -9,7 +9,7 @@ from buildflow.primitives.messages import encoder
 from buildflow.primitives.queue.local import LocalQueue, QueueSink
 from buildflow.primitives.queue.sqs import checked
 from buildflow.primitives.queue.sqs_messages import Envelope, envelope
-from buildflow.primitives.queue.sqs_queue import batches, in_group
+from buildflow.primitives.queue.sqs_queue import batches, batches_in_order, in_group
 from buildflow.primitives.redis_stream import Outgoing
 from buildflow.providers.aws import AwsSession, at_once
 from buildflow.providers.aws_batches import send_batch
@@ -49,12 +49,11 @@ class SNSTopic:
         """Publish many; their ids. Nothing is published when one of them is too large. SNS knows no transactions: when
         this raises half-way, some are published, and whoever repeats it does so under the same ids."""
         messages = [envelope(*element, first=self._filtered, largest=LARGEST) for element in elements]
-        requests = list(batches(messages, LARGEST))
         if self._fifo:
-            for request in requests:
+            for request in batches_in_order(messages, LARGEST):
                 self._publish(request)
         else:
-            at_once(self._publish, requests)
+            at_once(self._publish, list(batches(messages, LARGEST)))
         return [message.id for message in messages]
 
     def close(self) -> None:
