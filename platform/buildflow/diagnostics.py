@@ -104,6 +104,8 @@ CODES: dict[str, str] = {
     "BF226": "unknown field",
     "BF227": "prefix twice",
     "BF228": "has no effect",
+    "BF229": "the provider refuses this",
+    "BF230": "the order is not kept",
     "BF301": "malformed handler",
     "BF302": "module not found",
     "BF303": "function not found",

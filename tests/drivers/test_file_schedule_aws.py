@@ -19,7 +19,6 @@ from buildflow.primitives.registry import is_declared
 from buildflow.primitives.schedule import ScheduleSpec
 from buildflow.primitives.schedule.aws import DRIVER as SCHEDULES
 from buildflow.providers.aws import AwsSession
-from buildflow.providers.names import EVENTBRIDGE_SCHEDULE
 from tests.drivers.test_bucket_aws import bucket
 from tests.moto import Moto, session_on
 
@@ -105,7 +104,7 @@ def test_rows_that_cannot_be_put_are_kept_and_put_by_the_next_process(
 def test_a_schedule_ticks_in_the_stack_s_redis(session: AwsSession) -> None:
     spec = ScheduleSpec(type="schedule", every="1s")
     name = SCHEDULES.name("nightly", spec, "shop", "aws")
-    assert EVENTBRIDGE_SCHEDULE.refuses(name) == ""
+    assert SCHEDULES.check_name(name) == ""
     resource = Resource(
         key="nightly",
         type="schedule",

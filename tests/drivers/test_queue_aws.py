@@ -15,7 +15,7 @@ from buildflow.errors import BadMessage, InvalidRow, LeadershipLost, NotApplied,
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Element, Entry, Grant, Role, Sink, Source
 from buildflow.primitives.queue import QueueSpec
-from buildflow.primitives.queue.aws import DRIVER
+from buildflow.primitives.queue.aws import DRIVER, redrive_name
 from buildflow.primitives.queue.sqs import SQSSource, redrive_of
 from buildflow.primitives.queue.sqs_messages import ENCODING, HEADERS, ID, LARGEST, envelope, opened
 from buildflow.primitives.queue.sqs_queue import batches_in_order
@@ -860,3 +860,12 @@ def test_a_queue_without_a_redrive_queue_has_none(made: Callable[..., Resource],
     found = redrive_of(fifo.model_copy(update={"outputs": {"url": fifo.outputs["url"]}}), session)
     assert found is not None, "by its name"
     assert found.count() == 0
+
+
+def test_a_redrive_queue_s_name_has_no_more_than_80_characters() -> None:
+    longest = "q" * 72
+    assert redrive_name(longest) == longest + "-redrive"
+    others = [redrive_name(longest + "a"), redrive_name(longest + "b"), redrive_name(longest + ".fifo")]
+    assert [len(name) for name in others] == [80, 80, 80]
+    assert len(set(others)) == 3
+    assert others[2].endswith("-redrive.fifo")

@@ -86,7 +86,7 @@ class Project:
         return {n.text.casefold() for n in self.names}
 
 
-_OF_CODE = ("module", "function", "argument", "parameter", "path parameter", "field", "folder")
+_OF_CODE = ("module", "function", "argument", "parameter", "path parameter", "field", "column", "folder")
 """Kinds of names that only code, or the disk, can tell to be wrong."""
 _NEEDED = {
     "primitives": {"type"},

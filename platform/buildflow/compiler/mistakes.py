@@ -28,7 +28,7 @@ from buildflow.diagnostics import Diagnostic, Replacement, Span, closest, did_yo
 from buildflow.spec import document, project
 from buildflow.spec.document import Mapping, Node, Scalar, at, key_span, plain, scalar_value
 from buildflow.spec.units import DURATION, in_words
-from buildflow.spec.values import URL
+from buildflow.spec.values import AWS_REGION, AWS_ROLE, URL
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -326,6 +326,8 @@ def _pattern(detail: Any, node: Node) -> tuple[str, str]:
         project.PREFIX: ("is no prefix", "begin it with / and end it with none, such as /api; no parameters"),
         r"^[0-9]{12}$": ("is no account id", "twelve digits, in quotes"),
         r"^[a-z_][a-z0-9_]*$": ("is no name of a table", "lower-case letters, digits and _, no digit first"),
+        AWS_REGION: ("is no region of AWS", "such as us-east-1 or eu-central-1"),
+        AWS_ROLE: ("is no role", "its ARN, such as arn:aws:iam::123456789012:role/deploy"),
         URL: ("is no URL", "such as redis://host:6379/0 or file://folder"),
     }
     words, hint = hints.get(detail["ctx"]["pattern"], ("has the wrong form", ""))

@@ -8,6 +8,7 @@ from typing import Any
 
 from buildflow.compiler.ordering import in_order
 from buildflow.compiler.references import Resolution, check_auth, check_role, provider_of, refer
+from buildflow.compiler.refusals import check_refusals
 from buildflow.compiler.routing import check_mounts, check_routes
 from buildflow.compiler.validate import Declaration
 from buildflow.diagnostics import Diagnostic, Related, Severity, Span, did_you_mean, misspelt
@@ -38,6 +39,7 @@ def resolve(declaration: Declaration, *, selected: bool = True) -> tuple[Resourc
     check_mounts(state)
     _outputs(state)
     graph = ResourceGraph(project=declaration.name, stack=declaration.stack_name, resources=tuple(resources))
+    check_refusals(graph, state)
     return graph, state.found
 
 
@@ -63,8 +65,19 @@ def _references(key: str, spec: Spec, state: Resolution) -> dict[str, str]:
                 hint = did_you_mean("", choices) or f"declare a {wanted.type} below `primitives:`"
                 state.report("BF211", message, "primitives", key, name, hint=hint)
             else:
+                _beside(key, spec, name, target, state)
                 result[name] = target
     return result
+
+
+def _beside(key: str, spec: Spec, field: str, target: str, state: Resolution) -> None:
+    """Report a reference to what lives on another provider: no cloud reaches into another one."""
+    own, other = (provider_of(s, state.declaration) for s in (spec, state.declaration.primitives[target][1]))
+    if own != other and all(state.declaration.knows("primitives", k, "provider") for k in (key, target)):
+        message = f'"{key}" is on "{own}", and its {field} "{target}" on "{other}"'
+        place = (Related("it is declared here", state.place("primitives", target)),)
+        hint = f"give {target} `provider: {own}`, or {key} `provider: {other}`"
+        state.report("BF217", message, "primitives", key, field, hint=hint, related=place)
 
 
 def _order(references: dict[str, dict[str, str]], state: Resolution) -> list[str]:
@@ -88,15 +101,17 @@ def _resource(key: str, references: dict[str, str], state: Resolution) -> Resour
         message = f'`{lacking}` is missing in primitive "{key}": "{provider}" needs one'
         state.report("BF202", message, "primitives", key, hint=f"write `{lacking}: ...`")
     if provider not in known:
-        _named(key, _rule_name(key, provider, state), provider, state)
+        _named(key, spec, _rule_name(key, provider, state), provider, state)
         if state.selected and sure:
             message = f'a {primitive.type} is not on "{provider}" yet'
             place = ("primitives", key, "provider") if spec.provider else ("primitives", key, "type")
             state.report("BF217", message, *place, hint=f"providers that have it: {', '.join(known) or 'none yet'}")
         return None
     chosen = driver(primitive.type, provider)
+    known_there = {f: t for f, t in references.items() if declaration.knows("primitives", t, provider)}
+    spec = spec.with_references({field: declaration.primitives[target][1] for field, target in known_there.items()})
     name = chosen.name(key, spec, declaration.name, declaration.stack_name)
-    _named(key, name, provider, state)
+    _named(key, spec, name, provider, state)
     others = set(PROVIDERS) - {provider}
     resource = Resource(
         key=key,
@@ -126,9 +141,9 @@ _NAMING = ("name", "dataset", "provider", *PROVIDERS)
 """The fields that a physical name may rest on."""
 
 
-def _named(key: str, name: str, provider: str, state: Resolution) -> None:
+def _named(key: str, spec: Spec, name: str, provider: str, state: Resolution) -> None:
     """Report a name that the provider will refuse; one that holds a reference is known later."""
-    primitive, spec = state.declaration.primitives[key]
+    primitive = state.declaration.primitives[key][0]
     rule = name_rule(primitive, provider, spec)
     has_driver = provider in providers_of(primitive.type)
     if not all(state.declaration.knows("primitives", key, field) for field in _NAMING):

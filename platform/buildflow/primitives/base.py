@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,6 +67,10 @@ class Spec(Options):
     name: str | None = Field(
         default=None, min_length=1, description="The physical name. Without one: `{project}-{stack}-{key}`."
     )
+
+    def with_references(self, referred: Mapping[str, "Spec"]) -> Self:  # noqa: ARG002 - for those that override it
+        """Itself, with what it takes over from the primitives that its fields name; `referred` are these, by field."""
+        return self
 
     def no_sink(self) -> str:
         """Why this one, though of a type that may be a sink, is none: in words, empty when it is one."""
@@ -258,8 +262,25 @@ class Grant:
     below: str = ""
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What a provider will refuse: the field, by its path below the primitive (empty: the primitive itself), why, and
+    the cure."""
+
+    field: tuple[str | int, ...]
+    why: str
+    hint: str
+
+
 class CloudDriver(Driver, Protocol):
-    """A driver of a cloud's primitive: Pulumi creates it, from what is declared here."""
+    """A driver of a cloud's primitive: Pulumi creates it, from what is declared here.
+
+    It may have three more methods, which the compiler asks before anything is created. `refuses(resource, referred)`
+    yields a `Refusal` for each thing that the cloud will refuse; `clash(one, other)` gives the `Refusal` of two that
+    refer to the same primitives and cannot stand beside each other, `None` of others; `unordered(resource, referred)`
+    says of a source that does not keep the order of its elements what it is, and what cures that, and gives `None` of
+    one that does. `referred` are the resources that it refers to, by field.
+    """
 
     def declare(self, resource: Resource, program: Any) -> Any:
         """Register a `ComponentResource` with its children in a `CloudProgram`, and return it; its `outputs` are a

@@ -1,7 +1,7 @@
 """What each cloud takes as a name, so that it is said before anything is created."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildflow.providers.base import physical_name
 
@@ -61,6 +61,7 @@ S3_BUCKET = NameRule(
 
 _FIFO = (r"\.fifo$", "names that end with .fifo are for `aws: {fifo: true}`")
 SQS_QUEUE = NameRule(1, 80, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", never=(_FIFO,))
+SQS_EVENT_QUEUE = replace(SQS_QUEUE, never=((r"\.fifo$", "S3 sends its events to no FIFO queue"),))
 SQS_FIFO_QUEUE = NameRule(6, 80, r"[A-Za-z0-9_-]+", "letters, digits, hyphens and underscores", suffix=".fifo")
 """Source: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
 
@@ -71,14 +72,11 @@ SNS_FIFO_TOPIC = NameRule(6, 256, r"[A-Za-z0-9_-]+", "letters, digits, hyphens a
 RDS_INSTANCE = NameRule(
     shortest=1,
     longest=63,
-    pattern=r"[a-zA-Z][a-zA-Z0-9-]*",
-    words="letters, digits and hyphens, a letter first",
+    pattern=r"[a-z][a-z0-9-]*",
+    words="lower-case letters, digits and hyphens, a letter first",
     never=((r"--", "two hyphens may not stand side by side"), (r"-$", "it may not end with a hyphen")),
 )
 """Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"""
-
-EVENTBRIDGE_SCHEDULE = NameRule(1, 64, r"[0-9a-zA-Z_.-]+", "letters, digits, dots, hyphens and underscores")
-"""Source: https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html"""
 
 CLOUD_STORAGE_BUCKET = NameRule(
     shortest=3,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from buildflow.diagnostics import did_you_mean
 from buildflow.spec.units import Duration, Size
-from buildflow.spec.values import Rate, Secret, Url, refusal
+from buildflow.spec.values import AwsRegion, AwsRole, Rate, Secret, Url, refusal
 
 STACK_NAME = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 PROJECT_NAME = r"^[a-z][a-z0-9-]{0,62}$"
@@ -50,9 +50,11 @@ class LocalSettings(Section):
 class AwsSettings(Section):
     """How to reach AWS. What is left out comes from the default credential chain."""
 
-    region: str | None = Field(default=None, description="The region, e.g. us-east-1.", examples=["us-east-1"])
+    region: AwsRegion | None = Field(default=None, description="The region, e.g. us-east-1.", examples=["us-east-1"])
     profile: str | None = Field(default=None, description="A profile of ~/.aws/config.")
-    role_arn: str | None = Field(default=None, description="A role to assume.")
+    role_arn: AwsRole | None = Field(
+        default=None, description="A role to assume.", examples=["arn:aws:iam::123456789012:role/deploy"]
+    )
     aws_access_key_id: str | None = Field(default=None, description="The access key id.")
     aws_secret_access_key: Secret | None = Field(default=None, description="The secret key; write `${secret.NAME}`.")
     aws_session_token: Secret | None = Field(default=None, description="The session token; write `${secret.NAME}`.")

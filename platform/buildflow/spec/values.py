@@ -8,6 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from buildflow.diagnostics import did_you_mean
 
+AWS_REGION = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"
+AWS_ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"
 URL = r"^[a-z][a-z0-9+.-]*://\S+$|\$\{"
 _RATE = re.compile(r"(\d+)/(s|m|h)")
 _PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -108,6 +110,8 @@ def _text(pattern: str, *examples: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"{pattern}|{_INTERPOLATED}", "examples": list(examples)})
 
 
+AwsRegion = Annotated[str, StringConstraints(pattern=AWS_REGION)]
+AwsRole = Annotated[str, StringConstraints(pattern=AWS_ROLE)]
 Url = Annotated[str, StringConstraints(pattern=URL)]
 Rate = Annotated[float, BeforeValidator(parse_rate), _text(f"^{_RATE.pattern}$", "100/s", "30/m")]
 Cron = Annotated[str, BeforeValidator(parse_cron), _text(r"^\S+( \S+){4}$", "0 6 * * mon-fri")]

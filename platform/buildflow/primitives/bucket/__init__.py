@@ -8,7 +8,7 @@ from buildflow.primitives.base import ColumnsReference, Options, Primitive, Role
 from buildflow.primitives.bucket.object_template import PLACEHOLDERS, check_template
 from buildflow.providers.names import CLOUD_STORAGE_BUCKET, S3_BUCKET
 from buildflow.spec.units import Duration
-from buildflow.spec.values import refusal
+from buildflow.spec.values import AwsRegion, refusal
 
 
 class LocalOptions(Options):
@@ -22,7 +22,9 @@ class LocalOptions(Options):
 class AwsOptions(Options):
     """Fields that only AWS knows."""
 
-    region: str | None = Field(default=None, description="Another region than the stack's.", examples=["us-east-1"])
+    region: AwsRegion | None = Field(
+        default=None, description="Another region than the stack's.", examples=["us-east-1"]
+    )
     kms_key: str | None = Field(
         default=None,
         pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$",

@@ -1,9 +1,10 @@
 """A bucket on AWS: S3."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Grant, Role, Sink
+from buildflow.primitives.base import Grant, Refusal, Role, Sink
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.names import S3_BUCKET
 
@@ -22,6 +23,22 @@ class S3BucketDriver:
 
     def check_name(self, name: str) -> str:
         return S3_BUCKET.refuses(name)
+
+    def refuses(self, resource: Resource, referred: Mapping[str, Resource]) -> Iterator[Refusal]:
+        """Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CORSRule.html"""
+        cors = resource.spec["cors"] or {}
+        for name in ("origins", "headers"):
+            for number, value in enumerate(cors.get(name, ())):
+                if value.count("*") > 1:
+                    yield Refusal(("cors", name, number), f'S3 takes one * at most, "{value}" has more', "write it out")
+        for number, value in enumerate(cors.get("expose", ())):
+            if "*" in value:
+                hint = "name each header that a page may read"
+                yield Refusal(("cors", "expose", number), f'S3 takes no * there, "{value}" has one', hint)
+        key, region = resource.spec["aws"]["kms_key"], resource.spec["aws"]["region"]
+        if key and region and key.split(":")[3] != region:
+            why = f"S3 encrypts with a key of the bucket's own region, {region}, and this one is of {key.split(':')[3]}"
+            yield Refusal(("aws", "kms_key"), why, f"name a key of {region}")
 
     def declare(self, resource: Resource, program: Any) -> Any:
         from buildflow.primitives.bucket.aws_resources import S3Bucket

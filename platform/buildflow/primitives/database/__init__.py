@@ -7,13 +7,13 @@ from pydantic import Field, model_validator
 from buildflow.primitives.base import ColumnNames, ColumnsReference, Options, Primitive, Reference, Role, Spec
 from buildflow.providers.names import CLOUD_SQL_INSTANCE, RDS_INSTANCE
 from buildflow.spec.units import Size
-from buildflow.spec.values import Secret, refusal
+from buildflow.spec.values import AwsRegion, Secret, refusal
 
 
 class AwsOptions(Options):
     """Fields that only AWS knows."""
 
-    region: str | None = Field(default=None, description="Another region than the stack's.")
+    region: AwsRegion | None = Field(default=None, description="Another region than the stack's.")
     multi_az: bool = Field(default=False, description="Whether a second instance stands by in another zone.")
     subnets: list[str] = Field(
         default_factory=list,

@@ -1,11 +1,16 @@
 """A database on AWS: PostgreSQL in RDS."""
 
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Grant, Role, Sink
+from buildflow.primitives.base import Grant, Refusal, Role, Sink
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.names import RDS_INSTANCE
+
+MOST_STORAGE = 65_536
+"""GB. Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html"""
 
 
 class RDSDatabaseDriver:
@@ -22,6 +27,29 @@ class RDSDatabaseDriver:
 
     def check_name(self, name: str) -> str:
         return RDS_INSTANCE.refuses(name)
+
+    def refuses(self, resource: Resource, referred: Mapping[str, Resource]) -> Iterator[Refusal]:
+        """Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html"""
+        if "instance" in referred:  # of the server, the other one decides
+            return
+        spec, subnets = resource.spec, resource.spec["aws"]["subnets"]
+        if spec["storage"] > MOST_STORAGE * 1e9:
+            yield Refusal(("storage",), f"RDS has no disk above {MOST_STORAGE:,} GB", "ask for a smaller one")
+        if spec["tier"] and not re.fullmatch(r"db\.[a-z0-9-]+\.[a-z0-9-]+", spec["tier"]):
+            yield Refusal(("tier",), f'"{spec["tier"]}" is no size of RDS', "such as db.t4g.micro or db.m7g.large")
+        if len(set(subnets)) == 1:
+            hint = "name another one of the same network, in another zone"
+            yield Refusal(("aws", "subnets"), "RDS asks for two subnets, in different zones", hint)
+        for number, subnet in enumerate(subnets):
+            if not re.fullmatch(r"subnet-[0-9a-f]+", subnet):
+                yield Refusal(("aws", "subnets", number), f'"{subnet}" is no id of a subnet', "such as subnet-0a1b2c3d")
+        user = spec["user"] or resource.name
+        if user.lower() in ("admin", "rdsadmin") or user.lower().startswith("pg_"):
+            why = f'RDS keeps the user "{user}" for itself'
+            yield Refusal(("user",) if spec["user"] else (), why, "give it another `user`")
+        elif spec["user"] and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", user):
+            hint = "letters, digits and underscores, a letter first, 63 at most"
+            yield Refusal(("user",), f'RDS makes no user "{user}"', hint)
 
     def declare(self, resource: Resource, program: Any) -> Any:
         from buildflow.primitives.database.aws_resources import RDSDatabase

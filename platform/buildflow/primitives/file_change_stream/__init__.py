@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from buildflow.primitives.base import Options, Primitive, Reference, Role, Spec
-from buildflow.providers.names import PUBSUB, SQS_QUEUE
+from buildflow.providers.names import PUBSUB, SQS_EVENT_QUEUE
 from buildflow.spec.units import Duration
 
 
@@ -51,5 +51,5 @@ PRIMITIVE = Primitive(
     spec=FileChangeStreamSpec,
     roles=frozenset({Role.SOURCE}),
     element="buildflow.types.FileChangeEvent",
-    names={"aws": SQS_QUEUE, "gcp": PUBSUB},
+    names={"aws": SQS_EVENT_QUEUE, "gcp": PUBSUB},
 )

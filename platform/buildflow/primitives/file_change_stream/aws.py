@@ -1,12 +1,14 @@
 """A file change stream on AWS: S3's notifications in an SQS queue of its own."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Grant, Role, Source
+from buildflow.primitives.base import Grant, Refusal, Role, Source
+from buildflow.primitives.file_change_stream.aws_filters import overlapping
 from buildflow.primitives.queue.aws import TAKEN, messages_in
 from buildflow.providers.aws import AwsSession
-from buildflow.providers.names import SQS_QUEUE
+from buildflow.providers.names import SQS_EVENT_QUEUE
 from buildflow.types.events import FileChangeEvent
 
 if TYPE_CHECKING:
@@ -20,13 +22,21 @@ class S3FileChangeStreamDriver:
     outputs = ("name", "url", "arn", "redrive_url")
 
     def name(self, key: str, spec: Any, project: str, stack: str) -> str:
-        return spec.name or SQS_QUEUE.physical(project, stack, key)
+        return spec.name or SQS_EVENT_QUEUE.physical(project, stack, key)
 
     def identify(self, resource: Resource, settings: Any) -> str:
         return f"sqs://{resource.name}"
 
     def check_name(self, name: str) -> str:
-        return SQS_QUEUE.refuses(name)
+        return SQS_EVENT_QUEUE.refuses(name)
+
+    def clash(self, one: Resource, other: Resource) -> Refusal | None:
+        hint = "give them prefixes or suffixes that no object has both of, or declare one stream"
+        words = overlapping(one, other)
+        return Refusal((), words, hint) if words else None
+
+    def unordered(self, resource: Resource, referred: Mapping[str, Resource]) -> tuple[str, str] | None:
+        return f'"{resource.key}" is fed by S3', "let the handler read the object: it finds its last state"
 
     def declare(self, resource: Resource, program: Any) -> Any:
         from buildflow.primitives.file_change_stream.aws_resources import S3FileChangeStream

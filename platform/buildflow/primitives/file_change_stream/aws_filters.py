@@ -3,21 +3,17 @@
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
 """
 
-from collections.abc import Sequence
-from itertools import combinations
-
 from buildflow.ir.graph import Resource
 
 
-def overlapping(streams: Sequence[Resource]) -> str:
+def overlapping(one: Resource, other: Resource) -> str:
     """Why S3 refuses these streams of one bucket, in words; empty when it will not."""
-    for one, other in combinations(streams, 2):
-        shared = [event for event in one.spec["events"] if event in other.spec["events"]]
-        if shared and _prefixes_meet(one, other) and _suffixes_meet(one, other):
-            bucket, events = one.references["bucket"], " and ".join(shared)
-            words = f'"{one.key}" and "{other.key}" can both get the {events} events of one object in "{bucket}"'
-            return f"{words}, and S3 sends them to one queue only"
-    return ""
+    shared = [event for event in one.spec["events"] if event in other.spec["events"]]
+    if not (shared and _prefixes_meet(one, other) and _suffixes_meet(one, other)):
+        return ""
+    bucket, events = one.references["bucket"], " and ".join(shared)
+    words = f'"{one.key}" and "{other.key}" can both get the {events} events of one object in "{bucket}"'
+    return f"{words}, and S3 sends them to one queue only"
 
 
 def _prefixes_meet(one: Resource, other: Resource) -> bool:

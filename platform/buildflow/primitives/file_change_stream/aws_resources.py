@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from buildflow.errors import ResourceFailed
 from buildflow.ir.graph import Resource, ResourceGraph
-from buildflow.primitives.file_change_stream.aws_filters import overlapping
 from buildflow.primitives.queue.aws_resources import QueueComponent
 from buildflow.providers.secrets import cloud_sdk
 
@@ -28,10 +26,6 @@ class S3FileChangeStream(QueueComponent):
 
     def _notify(self, bucket: Any, streams: Sequence[Resource], last_arn: Any) -> None:
         """The bucket's one notification: S3 keeps no more, and asks every queue's policy when it is put."""
-        if conflict := overlapping(streams):
-            raise ResourceFailed(
-                conflict, hint="give them prefixes or suffixes that no object has both of, or one stream"
-            )
         others = [self._program.component(stream.key) for stream in streams[:-1]]
         arns = [*(other.outputs["arn"] for other in others), last_arn]
         ready = [child for stream in (*others, self) for child in stream.ready]

@@ -7,6 +7,7 @@ from pydantic import Field
 from buildflow.primitives.base import MessageReference, Options, Primitive, Role, Spec
 from buildflow.providers.names import PUBSUB, SQS_FIFO_QUEUE, SQS_QUEUE
 from buildflow.spec.units import Duration
+from buildflow.spec.values import AwsRegion
 
 
 class AwsOptions(Options):
@@ -16,7 +17,7 @@ class AwsOptions(Options):
     account_id: str | None = Field(
         default=None, pattern=r"^[0-9]{12}$", description="The account that owns it, where that is another one."
     )
-    region: str | None = Field(default=None, description="Another region than the stack's.")
+    region: AwsRegion | None = Field(default=None, description="Another region than the stack's.")
 
 
 class GcpOptions(Options):

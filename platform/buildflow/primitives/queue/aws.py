@@ -1,9 +1,11 @@
 """A queue on AWS: SQS."""
 
+import hashlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Grant, Role, Sink, Source
+from buildflow.primitives.base import Grant, Refusal, Role, Sink, Source
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.names import SQS_FIFO_QUEUE, SQS_QUEUE, NameRule
 
@@ -18,6 +20,7 @@ TAKEN = (
 )
 """What a consumer does with the queue behind its source."""
 SENT = ("sqs:SendMessage",)
+REDRIVE = "-redrive"
 
 
 class SQSQueueDriver:
@@ -27,13 +30,21 @@ class SQSQueueDriver:
     outputs = ("name", "url", "arn", "redrive_url")
 
     def name(self, key: str, spec: Any, project: str, stack: str) -> str:
-        return spec.name or _rule(spec.aws.fifo).physical(project, stack, key)
+        return spec.name or sqs_rule(spec.aws.fifo).physical(project, stack, key)
 
     def identify(self, resource: Resource, settings: Any) -> str:
         return f"sqs://{resource.name}"
 
     def check_name(self, name: str) -> str:
-        return _rule(name.endswith(".fifo")).refuses(name)
+        return sqs_rule(name.endswith(".fifo")).refuses(name)
+
+    def refuses(self, resource: Resource, referred: Mapping[str, Resource]) -> Iterator[Refusal]:
+        if resource.spec["aws"]["account_id"]:
+            hint = "write `managed: false`, or take `account_id` out"
+            yield Refusal(("aws", "account_id"), "a queue of another account is not created from here", hint)
+
+    def unordered(self, resource: Resource, referred: Mapping[str, Resource]) -> tuple[str, str] | None:
+        return standard_queue(resource, f'write `aws: {{fifo: true}}` in "{resource.key}"')
 
     def declare(self, resource: Resource, program: Any) -> Any:
         from buildflow.primitives.queue.aws_resources import SQSQueue
@@ -67,6 +78,13 @@ class SQSQueueDriver:
         return queue_handle(resource, session)
 
 
+def standard_queue(resource: Resource, cure: str) -> tuple[str, str] | None:
+    """What does not keep the order of what is sent, and the cure; None of a FIFO queue, which does."""
+    if resource.spec["aws"]["fifo"]:
+        return None
+    return f'"{resource.key}" is a standard queue of SQS', cure if resource.managed else "name a FIFO queue"
+
+
 def messages_in(resource: Resource, session: AwsSession, noun: str) -> str:
     """What the queue behind a source holds, and what SQS moved away of it, in words; SQS counts about."""
     from buildflow.primitives.queue.sqs import redrive_of
@@ -77,8 +95,17 @@ def messages_in(resource: Resource, session: AwsSession, noun: str) -> str:
     return f"about {count:,} {noun}{'s' * (count != 1)}" if count else ""
 
 
-def _rule(fifo: bool) -> NameRule:
+def sqs_rule(fifo: bool | None) -> NameRule:
     return SQS_FIFO_QUEUE if fifo else SQS_QUEUE
 
 
 DRIVER = SQSQueueDriver()
+
+
+def redrive_name(name: str) -> str:
+    """The name of a queue's redrive queue; a name that leaves no room for it is shortened with a hash."""
+    suffix = REDRIVE + (".fifo" if name.endswith(".fifo") else "")
+    stem, room = name.removesuffix(".fifo"), SQS_QUEUE.longest - len(suffix)
+    if len(stem) > room:
+        stem = f"{stem[: room - 9]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
+    return stem + suffix

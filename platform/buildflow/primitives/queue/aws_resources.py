@@ -1,6 +1,5 @@
 """What a queue is made of on AWS; streams and subscriptions have one of their own."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pulumi
 
 from buildflow.primitives.aws_component import AwsComponent
-from buildflow.providers.names import SQS_QUEUE
+from buildflow.primitives.queue.aws import REDRIVE, redrive_name
 from buildflow.providers.secrets import cloud_sdk
 
 aws, sqs = cloud_sdk("pulumi_aws", "aws"), cloud_sdk("pulumi_aws.sqs", "aws")
@@ -17,8 +16,6 @@ RECEIVES = 1000
 """How often SQS gives a message out before it moves it to the redrive queue: the most that it takes, because a message
 that waits for its sink to come back is received again and again, and the platform's own attempts end far below."""
 _LONGEST_RETENTION = 14 * 86400
-REDRIVE = "-redrive"
-FIFO = ".fifo"
 
 
 class QueueComponent(AwsComponent):
@@ -33,7 +30,7 @@ class QueueComponent(AwsComponent):
 
     def queue(self, name: str) -> dict[str, Any]:
         """Register both; returns their outputs."""
-        fifo: dict[str, Any] = {"fifo_queue": True} if name.endswith(FIFO) else {}
+        fifo: dict[str, Any] = {"fifo_queue": True} if name.endswith(".fifo") else {}
         redrive = self.child(
             sqs.Queue,
             suffix=REDRIVE,
@@ -97,21 +94,6 @@ class SQSQueue(QueueComponent):
         host = self._program.stack_settings.get("endpoint_url") or f"https://sqs.{region}.{place.dns_suffix}"
         arn = f"arn:{place.partition}:sqs:{region}:{account}:{name}"
         return {"name": name, "url": f"{host}/{account}/{name}", "arn": arn, "redrive_url": ""}
-
-
-def redrive_name(name: str) -> str:
-    """The name of a queue's redrive queue, as short as SQS asks for."""
-    fifo = FIFO if name.endswith(FIFO) else ""
-    return name_within(name.removesuffix(fifo), REDRIVE + fifo)
-
-
-def name_within(stem: str, suffix: str) -> str:
-    """`stem` and `suffix`; a stem that leaves no room for it is shortened with a hash."""
-    room = SQS_QUEUE.longest - len(suffix)
-    if len(stem) > room:
-        digest = hashlib.sha256(stem.encode()).hexdigest()[:8]
-        stem = f"{stem[: room - 9]}-{digest}"
-    return stem + suffix
 
 
 def account_of(arn: str) -> str:

@@ -13,6 +13,7 @@ from buildflow.errors import BuildflowError, NotApplied, ServiceUnavailable
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import Element
 from buildflow.primitives.messages import Encoder, encoder
+from buildflow.primitives.queue.aws import redrive_name
 from buildflow.primitives.queue.local import LocalQueue, QueueSink
 from buildflow.primitives.queue.sqs_deliveries import Deliveries, Note
 from buildflow.primitives.queue.sqs_messages import GROUP, LARGEST, envelope, opened
@@ -402,9 +403,7 @@ def redrive_of(resource: Resource, session: AwsSession) -> RedriveQueue | None:
     if not resource.managed:
         return None
     url = str(resource.outputs.get("redrive_url") or "")
-    stem, dot, fifo = resource.name.partition(".fifo")
-    name = f"{stem}-redrive{dot}{fifo}"
-    queue = SQSQueue(session, name, url=url, region=session.region_of(resource))
+    queue = SQSQueue(session, redrive_name(resource.name), url=url, region=session.region_of(resource))
     try:
         return RedriveQueue(queue) if queue.url else None
     except NotApplied:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from buildflow.primitives.base import Primitive, Role, Spec
 from buildflow.primitives.schedule.times import Cron
-from buildflow.providers.names import CLOUD_SCHEDULER_JOB, EVENTBRIDGE_SCHEDULE
+from buildflow.providers.names import CLOUD_SCHEDULER_JOB
 from buildflow.spec.units import Duration
 from buildflow.spec.values import Cron as CronText
 from buildflow.spec.values import TimeZone, refusal
@@ -49,5 +49,5 @@ PRIMITIVE = Primitive(
     spec=ScheduleSpec,
     roles=frozenset({Role.SOURCE}),
     element="buildflow.types.Tick",
-    names={"aws": EVENTBRIDGE_SCHEDULE, "gcp": CLOUD_SCHEDULER_JOB},
+    names={"gcp": CLOUD_SCHEDULER_JOB},
 )

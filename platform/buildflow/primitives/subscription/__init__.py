@@ -1,12 +1,22 @@
 """subscription: every message of a topic, worked off by one consumer."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from buildflow.primitives.base import Options, Primitive, Reference, Role, Spec
-from buildflow.providers.names import PUBSUB, SQS_QUEUE
+from buildflow.providers.names import PUBSUB, SQS_FIFO_QUEUE, SQS_QUEUE, NameRule
 from buildflow.spec.units import Duration
+
+
+class AwsOptions(Options):
+    """Fields that only AWS knows."""
+
+    fifo: bool | None = Field(
+        default=None,
+        description="A FIFO queue, which keeps the order of a FIFO topic. Without it: as the topic is.",
+    )
 
 
 class GcpOptions(Options):
@@ -40,12 +50,26 @@ class SubscriptionSpec(Spec):
     include_attributes: bool = Field(
         default=True, description="Whether a message's attributes are carried along, for `Message[T]`."
     )
-    filter: dict[str, str | list[str]] = Field(
+    filter: dict[str, str | Annotated[list[str], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="Only messages whose attributes have these values; a list is any of them.",
         examples=[{"country": ["de", "at"]}],
     )
+    aws: AwsOptions = Field(default=AwsOptions(), description="Fields of AWS.")
     gcp: GcpOptions = Field(default=GcpOptions(), description="Fields of Google Cloud.")
+
+    def with_references(self, referred: Mapping[str, Any]) -> Self:
+        """SNS sends the messages of a FIFO topic in order to a FIFO queue only."""
+        topic = referred.get("topic")
+        if self.aws.fifo is not None or topic is None:
+            return self
+        return self.model_copy(update={"aws": AwsOptions(fifo=topic.aws.fifo)})
+
+
+def _sqs_rule(spec: SubscriptionSpec) -> NameRule:
+    """The rule for the queue's name; of a topic that could not be read, the name itself tells what it is."""
+    fifo = (spec.name or "").endswith(".fifo") if spec.aws.fifo is None else spec.aws.fifo
+    return SQS_FIFO_QUEUE if fifo else SQS_QUEUE
 
 
 PRIMITIVE = Primitive(
@@ -53,5 +77,5 @@ PRIMITIVE = Primitive(
     summary="Every message of a topic, for one consumer.",
     spec=SubscriptionSpec,
     roles=frozenset({Role.SOURCE}),
-    names={"aws": SQS_QUEUE, "gcp": PUBSUB},
+    names={"aws": _sqs_rule, "gcp": PUBSUB},
 )

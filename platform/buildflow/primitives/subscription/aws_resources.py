@@ -4,18 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from buildflow.primitives.queue.aws_resources import FIFO, QueueComponent, name_within
+from buildflow.primitives.queue.aws_resources import QueueComponent
 from buildflow.providers.secrets import cloud_sdk
 
 sns = cloud_sdk("pulumi_aws.sns", "aws")
 
 
 class SNSSubscription(QueueComponent):
-    """The queue that SNS sends a topic's messages to, as they were published. It is FIFO where the topic is."""
+    """The queue that SNS sends a topic's messages to, as they were published."""
 
     def create(self) -> Mapping[str, Any]:
         topic = self._program.component(self._resource.references["topic"])
-        outputs = self.queue(self._queue_name())
+        outputs = super().create()
         policy = self.let_in(outputs, "sns.amazonaws.com", topic.outputs["arn"])
         self.child(
             sns.TopicSubscription,
@@ -27,13 +27,6 @@ class SNSSubscription(QueueComponent):
             **_filter(self._spec["filter"]),
         )
         return outputs
-
-    def find(self) -> Mapping[str, Any]:
-        return self.found(self._queue_name())
-
-    def _queue_name(self) -> str:
-        topic = self._program.graph[self._resource.references["topic"]]
-        return name_within(self._resource.name, FIFO) if topic.spec["aws"]["fifo"] else self._resource.name
 
 
 def _filter(wanted: Mapping[str, str | list[str]]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from pydantic import Field
 from buildflow.primitives.base import MessageReference, Options, Primitive, Role, Spec
 from buildflow.providers.names import PUBSUB, SNS_FIFO_TOPIC, SNS_TOPIC
 from buildflow.spec.units import Duration
+from buildflow.spec.values import AwsRegion
 
 
 class AwsOptions(Options):
     """Fields that only AWS knows."""
 
     fifo: bool = Field(default=False, description="A FIFO topic: strict order, and SNS' own deduplication.")
-    region: str | None = Field(default=None, description="Another region than the stack's.")
+    region: AwsRegion | None = Field(default=None, description="Another region than the stack's.")
 
 
 class GcpOptions(Options):
