@@ -448,6 +448,15 @@ def test_a_missing_unmanaged_resource_is_a_failure(tmp_path: Path) -> None:
     assert "does not exist" in apply(tmp_path, expect=1).stderr
 
 
+def test_what_is_not_managed_is_found_and_let_go_of(tmp_path: Path) -> None:
+    (tmp_path / ".buildflow/local/buckets/shop-local-files").mkdir(parents=True)
+    project(tmp_path, "project: shop\nprimitives: {files: {type: bucket, managed: false}}\n")
+    assert "not managed: it stays as it is" in run(tmp_path, "plan").stdout
+    assert "found LocalBucket" in apply(tmp_path).stderr
+    assert "let go of LocalBucket" in run(tmp_path, "destroy", "--yes").stderr
+    assert (tmp_path / ".buildflow/local/buckets/shop-local-files").is_dir()
+
+
 # a plan in a file
 
 
@@ -471,10 +480,12 @@ def test_a_plan_of_another_declaration_is_refused(folder: Path) -> None:
     assert not (folder / ".buildflow/local/state.json").exists()
 
 
-def test_a_plan_keeps_the_values_it_was_made_with(folder: Path) -> None:
+def test_a_plan_is_given_its_values_again(folder: Path) -> None:
     (folder / "buildflow.yaml").write_text(YAML + "  more: {type: queue, name: '${var.name}'}\nvariables: {name: a}\n")
     run(folder, "plan", "--set", "var.name=other", "--out", "shop.plan")
-    run(folder, "apply", "shop.plan")
+    assert "var.name=..." in run(folder, "apply", "shop.plan", expect=1).stderr
+    assert not (folder / ".buildflow/local/state.json").exists()
+    run(folder, "apply", "shop.plan", "--set", "var.name=other")
     assert recorded(folder)["more"]["name"] == "other"
 
 

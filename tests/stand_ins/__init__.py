@@ -3,12 +3,14 @@
     with moto() as endpoint:
         environment = pulumi_environment(tmp_path, endpoint)   # for `os.environ`, or for a process
 
-Then `pulumi.automation`, or `platform apply --stack aws`, runs as on a machine that has both.
+Then `pulumi.automation`, or `platform apply --stack aws`, runs as on a machine that has both. `REAL_PULUMI` is where
+this machine has the real CLI, for tests that run on either: it brings its own plugins, in the user's own home.
 """
 
 import asyncio
 import gc
 import os
+import shutil
 import socket
 import sys
 import urllib.request
@@ -19,6 +21,7 @@ from pathlib import Path
 BIN = Path(__file__).parent / "bin"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu-central-1"}
 PATIENCE = 60
+REAL_PULUMI = shutil.which("pulumi")
 
 
 def pulumi_environment(tmp_path: Path, endpoint: str | None = None, *, passphrase: str = "test") -> dict[str, str]:
@@ -36,6 +39,13 @@ def pulumi_environment(tmp_path: Path, endpoint: str | None = None, *, passphras
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
     return environment | ({"AWS_ENDPOINT_URL": endpoint, **KEYS} if endpoint else {})
+
+
+def real_pulumi_environment(tmp_path: Path, *, passphrase: str = "test") -> dict[str, str]:
+    """The same with the real CLI, whose home is the user's own: it has the plugins of pulumi-aws and pulumi-random."""
+    environment = pulumi_environment(tmp_path, passphrase=passphrase)
+    del environment["PULUMI_HOME"]
+    return environment | {"PATH": environment["PATH"].replace(f"{BIN}{os.pathsep}", "")}
 
 
 @contextmanager
@@ -57,7 +67,9 @@ def forget(endpoint: str) -> None:
 def close_loops() -> None:
     """Close what the SDK leaves open when a program ends early: else it is told of in some later test."""
     for found in gc.get_objects():
-        if isinstance(found, asyncio.AbstractEventLoop) and not found.is_running() and not found.is_closed():
+        if not issubclass(type(found), asyncio.AbstractEventLoop):  # isinstance() would ask a proxy of what is gone
+            continue
+        if not found.is_running() and not found.is_closed():
             found.close()
 
 

@@ -8,7 +8,7 @@ import typer
 
 from buildflow.cli.infrastructure import finishing, infrastructure, progress
 from buildflow.cli.plan import change_lines, changes_json
-from buildflow.cli.plan_file import StalePlan, read_plan
+from buildflow.cli.plan_file import PlanFile, read_plan
 from buildflow.cli.project import (
     Choice,
     FileOption,
@@ -23,7 +23,6 @@ from buildflow.cli.project import (
 )
 from buildflow.cli.terminal import EXIT_DECLINED, confirm, put, put_json, say, styled
 from buildflow.compiler import DEFAULT_FILE, Compilation
-from buildflow.ir.changes import ChangeSet
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 QUESTION = "Would you like to apply these changes?"
@@ -45,14 +44,15 @@ def apply(
     """Show every change, ask, and make them. A second `apply` finds nothing to do.
 
     `platform apply PLAN` makes the changes of that file and no others: it refuses when anything has changed since.
+    A plan keeps no values; those of `--set` are given again.
     """
     if planned is not None:
-        if stack or values or file != Path(DEFAULT_FILE):
-            raise typer.BadParameter("a plan says for which file, stack and values it was made; leave these out")
-        found = read_plan(planned)
-        result = correct(found.choice, as_json=as_json)
-        found.refuse_other(result)
-        apply_changes(result, yes=True, allow_data_loss=allow_data_loss, as_json=as_json, expected=found.changes)
+        if stack or file != Path(DEFAULT_FILE):
+            raise typer.BadParameter("a plan says for which file and stack it was made; leave these out")
+        expected = read_plan(planned)
+        result = correct(expected.choice(values), as_json=as_json)
+        expected.refuse_other(result)
+        apply_changes(result, yes=True, allow_data_loss=allow_data_loss, as_json=as_json, expected=expected)
         return
     result = correct(Choice(file, stack, values), as_json=as_json)
     apply_changes(result, yes=yes, allow_data_loss=allow_data_loss, as_json=as_json)
@@ -65,19 +65,19 @@ def apply_changes(
     allow_data_loss: bool = False,
     as_json: bool = False,
     quiet: bool = False,
-    expected: ChangeSet | None = None,
+    expected: PlanFile | None = None,
 ) -> None:
     """The work of `apply`, also of `run --apply`. Everything between the look and the change is under the lock.
-    Changes that are not the `expected` ones are refused."""
+    Changes that are not those of the `expected` plan are refused."""
     from buildflow.provision.apply import refuse_data_loss
     from buildflow.provision.state import locked
 
     folder = folder_of(result)
     with locked(folder, say), connected(result) as connections:
         stack = infrastructure(result, connections)
-        changes = stack.changes()
-        if expected is not None and changes != expected:
-            raise StalePlan("the stack is not any more what the plan was made for")
+        changes = stack.changes(to_apply=True)
+        if expected is not None:
+            expected.refuse_other_changes(changes)
         if not changes:
             stack.adopt()
             if as_json:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # `check` has no use for them
 
 _PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}
 _PRESENT = {"create": "creating", "update": "updating", "replace": "replacing", "delete": "deleting"}
+_OF_OTHERS = {"create": ("found", "looking up"), "delete": ("let go of", "letting go of")}
 
 
 def infrastructure(result: Compilation, connections: Any) -> "Infrastructure":
@@ -117,12 +118,12 @@ def progress() -> "Iterator[Told]":
         owner = (change.key, change.label)
         if not done:
             since[owner] = time.monotonic()
-            tasks[owner] = drawn.add_task(f"{_PRESENT[change.verb]} {change.label} {change.id}")
+            tasks[owner] = drawn.add_task(_words(change, done=False))
             return
         if owner in tasks:
             drawn.remove_task(tasks.pop(owner))
         took = time.monotonic() - since[owner] if owner in since else 0.0
-        words = f"  {styled('✓', 'green')} {_PAST[change.verb]} {change.label} {change.id}"
+        words = f"  {styled('✓', 'green')} {_words(change, done=True)}"
         console.out(words + (f" ({took:.0f} s)" if took >= 1 else ""), highlight=False)
 
     with drawn:
@@ -131,7 +132,14 @@ def progress() -> "Iterator[Told]":
 
 def _tell(change: ResourceChange, done: bool) -> None:
     if done:
-        say(f"  {_PAST[change.verb]} {change.label} {change.id}")
+        say(f"  {_words(change, done=True)}")
+
+
+def _words(change: ResourceChange, *, done: bool) -> str:
+    past, present = _PAST[change.verb], _PRESENT[change.verb]
+    if not change.managed:
+        past, present = _OF_OTHERS.get(change.verb, (past, present))
+    return f"{past if done else present} {change.label} {change.id}"
 
 
 @contextlib.contextmanager

@@ -45,7 +45,8 @@ def plan(
             put("\n".join(["", *lines] if changes else lines))
     if out is not None:
         write_plan(out, choice, result, changes)
-        say(f"{styled('✓', 'green')} the plan is in {out}; make it with {styled(f'platform apply {out}', 'bold')}")
+        command = " ".join([f"platform apply {out}", *(f"--set var.{name}=..." for name in choice.variables)])
+        say(f"{styled('✓', 'green')} the plan is in {out}; make it with {styled(command, 'bold')}")
     if exit_code and changes:
         sys.exit(EXIT_CHANGES)
 
@@ -129,6 +130,8 @@ def _types(changes: list[ResourceChange]) -> list[str]:
         for change in (c for c in changes if c.label == label):
             lines.append(f"{bar}└── {change.id}")  # the original draws every item like a last one
             details = list(change.fields)
+            if not change.managed:
+                details.append("not managed: it stays as it is")
             if change.loses:
                 details.append(f"{styled('DATA LOSS', 'red', 'bold', to=sys.stdout)}: {change.loses}")
             lines += [f"{bar}    {detail}" for detail in details]

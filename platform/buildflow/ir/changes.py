@@ -24,6 +24,12 @@ class ResourceChange(BaseModel):
     fields: tuple[str, ...] = ()
     loses: str = ""
 
+    @property
+    def managed(self) -> bool:
+        """Whether anything is made or deleted; what is not managed is looked up, and let go of."""
+        resource = self.new or self.old
+        return resource is None or resource.managed
+
 
 class ChangeSet(BaseModel):
     """All changes of a stack, in the order in which they are made."""

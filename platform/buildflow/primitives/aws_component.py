@@ -20,6 +20,10 @@ class AwsProgram(CloudProgram, Protocol):
         """A text with its `${secret.NAME}` put in, which no state and no terminal shows."""
         ...
 
+    def region_of(self, resource: Resource) -> str | None:
+        """Where `resource` is; None where the environment or the profile says it."""
+        ...
+
     def look_up(
         self,
         resource: Resource,

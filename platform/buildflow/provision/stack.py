@@ -40,8 +40,8 @@ class Drift:
 
 class Infrastructure:
     """A stack's infrastructure. `sessions` gives a provider's session, `engine` the cloud's engine: it is asked for
-    where something is declared to a cloud, or was. `apply` and `destroy` make the changes that were shown last;
-    call them under the stack's lock."""
+    where something is declared to a cloud, or was. `apply` and `destroy` make the changes that were shown last, those
+    `to_apply`; call them under the stack's lock."""
 
     def __init__(
         self,
@@ -67,13 +67,14 @@ class Infrastructure:
     def _engine(self) -> "Engine":
         return self._open_engine()
 
-    def changes(self) -> ChangeSet:
-        """All that `apply` would do."""
+    def changes(self, *, to_apply: bool = False) -> ChangeSet:
+        """All that `apply` would do. Those `to_apply` are made as they are shown, or not at all."""
         state = self._seen()
         found = list(directly.diff(self.graph, state, self.sessions).changes)
         permissions: tuple[str, ...] = ()
         if self._has_cloud(state):
-            self._previewed = self._engine.preview()
+            self._previewed = self._engine.preview_up() if to_apply else self._engine.preview()
+            self._refuse_to_overwrite(state)
             found += self._of_cloud(self._previewed, state)
             found += self._declared_anew(state, {change.key for change in found})
             permissions = self._permission_changes(state)
@@ -96,6 +97,7 @@ class Infrastructure:
             found += protected
         elif self._has_cloud(state):
             self._previewed = self._engine.preview_destroy()
+            self._refuse_to_overwrite(state)
             found += self._of_cloud(self._previewed, state)
             permissions = _role_changes(self._previewed, ())
         return ChangeSet(
@@ -122,6 +124,8 @@ class Infrastructure:
 
     def destroy(self, changes: ChangeSet, told: Told) -> None:
         """Delete everything, what rests on the cloud's before that."""
+        if self._has_cloud(self.state):
+            self._engine.refuse_other_state()
         direct.apply(_without_cloud(changes), self.folder, self.sessions, lambda change: told(change, True))
         if self._has_cloud(self.state):
             try:
@@ -184,6 +188,13 @@ class Infrastructure:
         from buildflow.provision.cloud.changes import resource_changes
 
         return list(resource_changes(steps, self.graph, state, self.sessions))
+
+    def _refuse_to_overwrite(self, state: State) -> None:
+        from buildflow.provision.cloud.notifications import changed_buckets, refuse_to_overwrite
+
+        known = {**state.resources, **self.graph.by_key}
+        if buckets := changed_buckets(self._previewed, known):
+            refuse_to_overwrite(buckets, known.values(), self._engine.outputs(), self.sessions("aws"))
 
     def _declared_anew(self, state: State, changed: set[str]) -> list[ResourceChange]:
         """What is declared otherwise and is the same to the cloud: its protection, what its messages are."""

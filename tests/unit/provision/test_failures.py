@@ -26,6 +26,16 @@ SAID = """
         ("No valid credential sources found", "No valid credential sources found", "aws configure"),
         ("ExpiredToken: The security token included in the request is expired", "ExpiredToken", "sign in again"),
         ("invalid AWS Region: mars-1", "invalid AWS Region: mars-1", "aws: {region"),
+        (
+            "unable to validate it.\nDetails: STS: dial tcp: lookup sts.mars-1.amazonaws.com: no such host",
+            "STS: dial tcp: lookup sts.mars-1.amazonaws.com: no such host",
+            "aws: {region",
+        ),
+        (
+            "operation error S3: HeadBucket, https response error StatusCode: 301",
+            "StatusCode: 301",
+            "in another region",
+        ),
         ("api error AccessDenied: User is not authorized to perform: s3:CreateBucket", "s3:CreateBucket", "permission"),
         ('Preview failed: resource "urn:x" cannot be deleted\nbecause it is protected.', "it is protected", "deletion"),
         ("<{%reset%}>something new<{%reset%}>", "something new", ""),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from buildflow.compiler import compile_file
+from buildflow.errors import BuildflowError
 from buildflow.ir.runtime import ConsumerPlan, RuntimePlan
 from buildflow.primitives.base import Grant
 from buildflow.provision.cloud.identities import Identity, identities, permission_changes, permissions
@@ -297,3 +298,39 @@ def test_a_change_is_told_in_words() -> None:
         "consumer-save may now secretsmanager:GetSecretValue on the secret of orders",
     )
     assert permission_changes(of(after), {})[0] == "consumer-save may no longer s3:GetObject on images/*"
+
+
+QUEUES = 200
+
+
+def many(tmp_path: Path, count: int) -> list[Any]:
+    """What a stack registers whose routes send to many queues."""
+    keys = [f"queue_of_the_shop_number_{n}" for n in range(count)]
+    primitives = "\n".join(f"  {key}: {{type: queue}}" for key in keys)
+    routes = "\n".join(f"  POST /{key}: {{sink: {key}}}" for key in keys)
+    text = (
+        "project: shop\nstacks: {aws: {provider: aws, aws: {region: eu-west-1}}}\n"
+        f"primitives:\n{primitives}\nroutes:\n{routes}\n"
+    )
+    return registered(compiled(text, tmp_path)).registered
+
+
+def test_more_than_a_role_s_own_policy_may_say_is_said_in_several(tmp_path: Path) -> None:
+    """A role's own policy ends at 10,240 characters, one that is attached at 6,144, and ten of these are attached."""
+    found = many(tmp_path, QUEUES)
+    assert [r.name for r in found if r.type == "aws:iam/rolePolicy:RolePolicy"] == []
+    policies = [r for r in found if r.type == "aws:iam/policy:Policy"]
+    texts = ["".join(r.inputs["policy"].split()) for r in policies]
+    assert max(map(len, texts)) <= 6144
+    allowed = [arn for text in texts for s in json.loads(text)["Statement"] for arn in s["Resource"]]
+    assert len(allowed) == len(set(allowed)) == QUEUES
+    attached = [r.inputs for r in found if r.type == "aws:iam/rolePolicyAttachment:RolePolicyAttachment"]
+    assert len(attached) == len(policies) <= 10
+    assert {a["role"] for a in attached} == {"shop-aws-routes"}
+
+
+def test_more_than_any_role_may_be_allowed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buildflow.provision.cloud.roles._MANAGED", 1000)
+    with pytest.raises(BuildflowError, match='"routes" uses more than one role can be allowed') as refused:
+        many(tmp_path, QUEUES)
+    assert "`services`" in refused.value.hint

@@ -130,3 +130,47 @@ def test_a_stack_from_nothing_to_nothing(stack: Stack) -> None:
     assert stack.client("s3").list_buckets()["Buckets"] == []
     assert "QueueUrls" not in stack.client("sqs").list_queues()
     assert stack.client("iam").list_roles()["Roles"] == []
+
+
+MANY = 40
+
+
+def test_what_a_role_s_own_policy_has_no_room_for_is_attached(stack: Stack) -> None:
+    """Topics with long names: what is allowed on them is longer than a role's own policy may be."""
+    keys = [f"topic_{n}" for n in range(MANY)]
+    head = FILE.format(endpoint=stack.endpoint).partition("primitives:")[0] + "primitives:\n"
+    head += "".join(f"  {key}: {{type: topic, name: {key:x<230}}}\n" for key in keys) + "routes:\n"
+    routes = [f"  POST /{key}: {{sink: {key}}}\n" for key in keys]
+    iam = stack.client("iam")
+
+    def allowed() -> list[str]:
+        attached = iam.list_attached_role_policies(RoleName="shop-aws-routes")["AttachedPolicies"]
+        return sorted(p["PolicyName"] for p in attached)
+
+    def own() -> list[str]:
+        return list(iam.list_role_policies(RoleName="shop-aws-routes")["PolicyNames"])
+
+    stack.apply(head + "".join(routes))
+    assert own() == []
+    assert len(allowed()) > 1
+    stack.apply(head + routes[0])
+    assert (own(), allowed()) == (["shop-aws-routes"], [])
+    stack.destroy(head + routes[0])
+    assert iam.list_policies(Scope="Local")["Policies"] == []
+
+
+def test_each_server_leaves_a_last_snapshot_of_its_own(stack: Stack) -> None:
+    """One that replaces another has the same name, and RDS takes no second snapshot of one name."""
+    text = FILE.format(endpoint=stack.endpoint).partition("primitives:")[0] + "primitives:\n"
+    text += "  orders: {type: database, deletion_protection: false, user: USER}\n"
+
+    def snapshots() -> list[str]:
+        found = stack.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
+        return [s["DBSnapshotIdentifier"] for s in found]
+
+    for count, user in enumerate(("anna", "berta", "clara")):
+        stack.apply(text.replace("USER", user))
+        assert len(snapshots()) == count
+    stack.destroy(text.replace("USER", "clara"))
+    assert len(snapshots()) == 3
+    assert all(name.startswith("shop-aws-orders-final-") for name in snapshots())

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from buildflow.errors import ResourceFailed
 from buildflow.primitives.aws_component import AwsComponent
 from buildflow.providers.secrets import cloud_sdk
 
-s3 = cloud_sdk("pulumi_aws.s3", "aws")
+aws, s3 = cloud_sdk("pulumi_aws", "aws"), cloud_sdk("pulumi_aws.s3", "aws")
 
 _DAY = 86400
 _UPLOADS_KEPT = 7
@@ -37,8 +38,17 @@ class S3Bucket(AwsComponent):
 
     def find(self) -> Mapping[str, Any]:
         found = self._program.look_up(self._resource, s3.get_bucket, bucket=self._resource.name)
+        self._refuse_region(found.bucket_region)
         url = f"s3://{found.bucket}"
         return {"name": found.bucket, "url": url, "arn": found.arn, "region": found.bucket_region, **self._key()}
+
+    def _refuse_region(self, region: str) -> None:
+        """S3 answers from wherever a bucket is asked for, but tells queues of its own region alone."""
+        resource = self._resource
+        asked = self._program.region_of(resource) or self._program.look_up(resource, aws.get_region).region
+        if region and region != asked:
+            words = f'{resource.label} {resource.id} ("{resource.key}") is in {region}, and is looked for in {asked}'
+            raise ResourceFailed(words, hint=f"say so on it: `aws: {{region: {region}}}`")
 
     def _configure(self, name: Any) -> None:
         spec, closed = self._spec, not self._spec["public_access"]

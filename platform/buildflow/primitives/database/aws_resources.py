@@ -78,7 +78,20 @@ class RDSDatabase(AwsComponent):
         spec, name = self._spec, self._resource.name
         subnets, group = self._network()
         protected = spec["deletion_protection"] is not False
-        snapshot = self.child(random.RandomString, suffix="-snapshot", length=8, special=False, upper=False)
+        kept = {
+            "identifier": name,
+            "database": database,
+            "user": user,
+            "region": self._program.region_of(self._resource),
+        }
+        snapshot = self.child(
+            random.RandomString,
+            suffix="-snapshot",
+            length=8,
+            special=False,
+            upper=False,
+            keepers={what: value or "" for what, value in kept.items()},  # another server, another last snapshot
+        )
         return self.child(
             rds.Instance,
             identifier=name,

@@ -7,7 +7,7 @@ from buildflow.providers.secrets import cloud_sdk
 
 aws = cloud_sdk("pulumi_aws", "aws")
 
-SERVICES = ("ec2", "iam", "rds", "s3", "secretsmanager", "sns", "sqs", "sts")
+SERVICES = ("ec2", "iam", "rds", "s3", "s3control", "secretsmanager", "sns", "sqs", "sts")
 """What the programs use, for stacks with an endpoint of their own."""
 
 
@@ -29,7 +29,8 @@ def _role(arn: str | None) -> dict[str, Any]:
 
 
 def _endpoint(url: str | None) -> dict[str, Any]:
-    """An emulator knows neither AWS' accounts nor its host names for buckets."""
+    """An emulator knows neither AWS' keys nor its host names for buckets. Its account has to be asked for: S3's tags
+    are read by it."""
     if url is None:
         return {}
     return {
@@ -37,5 +38,4 @@ def _endpoint(url: str | None) -> dict[str, Any]:
         "s3_use_path_style": True,
         "skip_credentials_validation": True,
         "skip_metadata_api_check": True,
-        "skip_requesting_account_id": True,
     }

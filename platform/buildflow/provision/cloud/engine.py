@@ -7,24 +7,22 @@ Source: https://www.pulumi.com/docs/iac/packages-and-automation/automation-api/
 """
 
 import contextlib
-import re
+import hashlib
+import json
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from buildflow.errors import BuildflowError, ResourceFailed, ServiceUnavailable
+from buildflow.provision.cloud import locks
 from buildflow.provision.cloud.failures import in_words
 from buildflow.provision.cloud.pending import Find, take_up
 from buildflow.provision.cloud.steps import COMPONENT, IDENTITY, Step, Steps, name_of
 
 PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 INSTALL = "install it from https://www.pulumi.com/docs/install and have it on PATH"
-_LOCKED = re.compile(r"created by \S+@(?P<host>\S+) \(pid (?P<pid>\d+)\)")
 
 
 class PulumiMissing(ServiceUnavailable):
@@ -35,6 +33,12 @@ class PulumiMissing(ServiceUnavailable):
 
 class StateLocked(ServiceUnavailable):
     """Another command is changing this stack."""
+
+
+class StateChanged(BuildflowError):
+    """Another command changed this stack after its changes were shown; nothing was done."""
+
+    hint = "run it again, and look at what it shows now"
 
 
 @dataclass(frozen=True)
@@ -76,23 +80,42 @@ class Engine:
         self._find = find
         self._say = say
         self._opened: Any = None
-        self._raised: BuildflowError | None = None
+        self._raised: Exception | None = None
         """What the program raised, which the CLI tells of as a traceback."""
+        self._previewed = ""
+        """The state that the last preview was of."""
 
     def preview(self) -> Steps:
+        """What `up` would do, to be looked at."""
         return self._run("preview").steps
 
+    def preview_up(self) -> Steps:
+        """What the `up` that follows will do."""
+        self._previewed = _digest(self._exported().deployment)
+        return self.preview()
+
     def preview_destroy(self) -> Steps:
+        """What the `destroy` that follows will do."""
+        self._previewed = _digest(self._exported().deployment)
         return self._run("preview_destroy").steps
 
+    def refuse_other_state(self) -> Any:
+        """The state, exported. Raises `StateChanged` when others changed it since it was previewed."""
+        exported = self._exported()
+        if _digest(exported.deployment) != self._previewed:
+            raise StateChanged
+        return exported
+
     def up(self, watch: Watch) -> None:
-        """Make it so, with what an interrupted one had begun."""
+        """Make what was previewed, and what an interrupted one had begun. Raises `StateChanged` before anything is
+        made."""
         if self._take_up_pending():
             self._run("refresh")
         self._run("up", watch)
 
     def destroy(self, watch: Watch) -> None:
-        """Delete everything, what an interrupted command had begun included."""
+        """Delete what was previewed, and what an interrupted command had begun. Raises `StateChanged` before anything
+        is deleted."""
         if self._take_up_pending():
             self._run("refresh")
         self._run("destroy", watch)
@@ -107,29 +130,36 @@ class Engine:
 
     def outputs(self) -> dict[str, dict[str, Any]]:
         """What each component that exists told of itself, by its key. Secret outputs are left out."""
-        with self._in_words(_Told()):
-            deployment = self._stack().export_stack().deployment or {}
+        deployment = self._exported().deployment or {}
         return {
             name_of(resource["urn"]): {k: v for k, v in resource["outputs"].items() if _is_plain(v)}
             for resource in deployment.get("resources") or ()
             if _is_primitive(resource["type"]) and resource.get("outputs")
         }
 
-    def _take_up_pending(self) -> bool:
+    def _exported(self) -> Any:
         with self._in_words(_Told()):
-            stack = self._stack()
-            exported = stack.export_stack()
+            return self._stack().export_stack()
+
+    def _take_up_pending(self) -> bool:
+        exported = self.refuse_other_state()
+        with self._in_words(_Told()):
             if not take_up(exported.deployment or {}, self._find):
                 return False
-            self._locking(lambda: stack.import_stack(exported))
+            self._locking(lambda: self._stack().import_stack(exported))
         self._say("an earlier command was interrupted; going on where it ended")
         return True
 
     def _run(self, operation: str, watch: Watch | None = None) -> _Told:
         told = _Told()
         self._raised = None
+        locking = not operation.startswith("preview")
 
         def on_event(event: Any) -> None:
+            nonlocal locking
+            if locking:
+                locks.note(self.place.folder)
+                locking = False
             resource = event.resource_pre_event or event.res_outputs_event
             if resource:
                 step = told.steps.add(resource.metadata)
@@ -144,11 +174,11 @@ class Engine:
         return told
 
     def _locking(self, do: Callable[[], object]) -> None:
-        """Do what locks the state. A lock whose process is gone is broken."""
+        """Do what locks the state. A lock whose holder is proven to be gone is broken."""
         try:
             do()
         except _concurrent() as exc:
-            if not self._is_stale(str(exc)):
+            if not locks.is_stale(str(exc), self.place.folder):
                 raise
             self._say("an earlier command ended without unlocking the state; unlocking it")
             self._stack().cancel()
@@ -168,9 +198,6 @@ class Engine:
         place.folder.mkdir(parents=True, exist_ok=True)
         if place.backend_url.startswith("file://"):
             Path(place.backend_url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-        settings = automation.ProjectSettings(
-            name=place.project, runtime="python", backend=automation.ProjectBackend(url=place.backend_url)
-        )
         return automation.create_or_select_stack(
             stack_name=place.stack,
             project_name=place.project,
@@ -179,15 +206,19 @@ class Engine:
                 work_dir=str(place.folder),
                 pulumi_home=place.home,
                 secrets_provider=place.secrets_provider,
-                project_settings=settings,
-                env_vars={"PULUMI_SKIP_UPDATE_CHECK": "true", **place.environment},
+                project_settings=automation.ProjectSettings(name=place.project, runtime="python"),
+                env_vars={
+                    "PULUMI_SKIP_UPDATE_CHECK": "true",
+                    **place.environment,
+                    "PULUMI_BACKEND_URL": place.backend_url,  # in a file of the project's its secrets would stay
+                },
             ),
         )
 
     def _run_program(self) -> None:
         try:
             self._program()
-        except BuildflowError as exc:
+        except Exception as exc:
             self._raised = exc
             raise
 
@@ -200,7 +231,7 @@ class Engine:
             yield
         except errors.ConcurrentUpdateError as exc:
             raise StateLocked(
-                f'the state of stack "{self.place.stack}" is locked: {_holder(str(exc))}',
+                f'the state of stack "{self.place.stack}" is locked: {locks.holder(str(exc))}',
                 hint="wait for it; if it is gone for good, run: platform cancel",
             ) from exc
         except errors.InvalidVersionError as exc:
@@ -218,22 +249,11 @@ class Engine:
             hints.append(hint)
         return ResourceFailed("\n".join(dict.fromkeys(lines)), hint=next((h for h in hints if h), ""))
 
-    def _is_stale(self, said: str) -> bool:
-        """Whether all who hold the state are processes of this machine that are gone."""
-        holders = list(_LOCKED.finditer(said))
-        return bool(holders) and all(h["host"] == socket.gethostname() and _is_gone(int(h["pid"])) for h in holders)
 
-
-def _is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _holder(said: str) -> str:
-    found = _LOCKED.search(said)
-    return f"process {found['pid']} on {found['host']} holds it" if found else "another command holds it"
+def _digest(deployment: Any) -> str:
+    """Of what a state holds, whenever it was written. Exports show secrets, so their encryption does not matter."""
+    held = [(deployment or {}).get(name) or [] for name in ("resources", "pending_operations")]
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
 def _concurrent() -> type[Exception]:

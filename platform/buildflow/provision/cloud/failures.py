@@ -18,7 +18,14 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"InvalidClientTokenId|SignatureDoesNotMatch|InvalidAccessKeyId|AuthFailure",
         "check the stack's `aws` keys, or those of its profile",
     ),
-    (r"invalid AWS Region|Invalid region|Could not connect to the endpoint", "check the stack's `aws: {region: ...}`"),
+    (
+        r"invalid AWS Region|Invalid region|Could not connect to the endpoint|no such host",
+        "check the stack's `aws: {region: ...}`, and whether AWS can be reached from here",
+    ),
+    (
+        r"MovedPermanently|PermanentRedirect|StatusCode: 301",
+        "it is in another region: say on it which, `aws: {region: ...}`",
+    ),
     (r"AccessDenied|UnauthorizedOperation|not authorized to perform", "ask for that permission, or use another role"),
     (
         r"BucketAlreadyExists|BucketAlreadyOwnedByYou|EntityAlreadyExists|QueueAlreadyExists|DBInstanceAlreadyExists"
@@ -31,8 +38,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
 )
 _COLOURS = re.compile(r"<\{%.*?%\}>")
 _NOISE = re.compile(
-    r"^(error: |\d+ errors? occurred:|code: -?\d+|stdout:.*|stderr:\s*|\* |creating urn:\S+: |updating urn:\S+: "
-    r"|deleting urn:\S+: )+"
+    r"^(error: |Details: |\d+ errors? occurred:|code: -?\d+|stdout:.*|stderr:\s*|\* "
+    r"|(creating|updating|deleting) urn:\S+: )+"
 )
 
 

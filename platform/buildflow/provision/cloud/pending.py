@@ -71,6 +71,14 @@ def _role(iam: Any, inputs: Mapping[str, Any]) -> Found:
     return str(inputs["name"]), _named(role.get("Tags", ()))
 
 
+def _policy(iam: Any, inputs: Mapping[str, Any]) -> Found:
+    pages = iam.get_paginator("list_policies").paginate(Scope="Local")
+    policy = next((p for page in pages for p in page["Policies"] if p["PolicyName"] == inputs["name"]), None)
+    if policy is None:
+        return None, {}
+    return str(policy["Arn"]), _named(iam.list_policy_tags(PolicyArn=policy["Arn"])["Tags"])
+
+
 def _instance(rds: Any, inputs: Mapping[str, Any]) -> Found:
     (instance,) = rds.describe_db_instances(DBInstanceIdentifier=inputs["identifier"])["DBInstances"]
     return str(inputs["identifier"]), _named(instance.get("TagList", ()))
@@ -99,6 +107,7 @@ def _named(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
 _FINDERS: dict[str, tuple[str, Callable[[Any, Mapping[str, Any]], Found]]] = {
     "aws:s3/bucket:Bucket": ("s3", _bucket),
     "aws:iam/role:Role": ("iam", _role),
+    "aws:iam/policy:Policy": ("iam", _policy),
     "aws:rds/instance:Instance": ("rds", _instance),
     "aws:rds/subnetGroup:SubnetGroup": ("rds", _subnet_group),
     "aws:ec2/securityGroup:SecurityGroup": ("ec2", _security_group),

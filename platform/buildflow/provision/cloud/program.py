@@ -20,6 +20,7 @@ from buildflow.ir.runtime import RuntimePlan
 from buildflow.primitives.registry import driver, is_declared
 from buildflow.providers.secrets import cloud_sdk
 from buildflow.provision.cloud.aws_provider import make_provider
+from buildflow.provision.cloud.failures import in_words
 from buildflow.provision.cloud.identities import identities
 from buildflow.provision.cloud.roles import IdentityRole
 
@@ -109,7 +110,8 @@ class StackProgram:
         except Exception as exc:  # what the SDK raises has no type of its own
             if _MISSING.search(str(exc)):
                 raise missing or _absent(resource) from exc
-            raise ResourceFailed(f"{_called(resource)} cannot be looked up: {exc}") from exc
+            words, hint = in_words(str(exc))
+            raise ResourceFailed(f"{_called(resource)} cannot be looked up: {words}", hint=hint) from exc
 
     def region_of(self, resource: Resource) -> str | None:
         """Its own region, else that of what it refers to: S3 and SNS send to queues beside them."""

@@ -1,11 +1,13 @@
-"""An identity as IAM knows it: a role, and a policy with its actions on its ARNs."""
+"""An identity as IAM knows it: a role, and what it may do: its actions on its ARNs."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 
+from buildflow.errors import ResourceFailed
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.providers.secrets import cloud_sdk
 from buildflow.provision.cloud.identities import Identity
@@ -17,10 +19,20 @@ iam = cloud_sdk("pulumi_aws.iam", "aws")
 
 _TASKS = ("ecs-tasks.amazonaws.com", "pods.eks.amazonaws.com")
 """The services of AWS that run processes and say for which account."""
+_INLINE, _MANAGED, _MOST = 10_240, 6_144, 10
+"""The characters of a role's own policy and of a policy apart from it, and how many of these a role may have.
+Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
+_LONGEST_START = len("arn:aws-us-gov:secretsmanager:ap-southeast-99:123456789012:secret:-??????")
+"""Characters of an ARN beside its name, which is known before the ARN is."""
+_AROUND = len(json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [], "Resource": []}]}))
+
+Allowed = tuple[tuple[str, ...], Any, int]
+"""Actions, the ARN that they are allowed on, and how long it is at most."""
 
 
 class IdentityRole(pulumi.ComponentResource):
-    """The role of one identity, with the policy that says what it may do. One that needs nothing has no policy."""
+    """The role of one identity, with the policy that says what it may do; with several where IAM takes no longer one.
+    One that needs nothing has no policy."""
 
     def __init__(self, identity: Identity, plan: RuntimePlan, program: "StackProgram") -> None:
         options = pulumi.ResourceOptions(provider=program.provider())
@@ -34,17 +46,21 @@ class IdentityRole(pulumi.ComponentResource):
             tags=program.stack_tags(),
             opts=inner,
         )
-        statements = list(_statements(identity, plan, program))
-        if statements:
-            iam.RolePolicy(
-                identity.key,
-                name=identity.name,
-                role=role.name,
-                policy=pulumi.Output.json_dumps(_document(statements)),
-                opts=inner,
-            )
+        parts = _parts(list(_allowed(identity, plan, program)))
+        if len(parts) == 1:
+            iam.RolePolicy(identity.key, name=identity.name, role=role.name, policy=parts[0], opts=inner)
+        elif len(parts) > _MOST:
+            raise _too_much(identity)
+        else:
+            for number, part in enumerate(parts, 1):
+                self._attach(f"{identity.key}-{number}", f"{identity.name}-{number}", role, part, program, inner)
         self.arn = role.arn
         self.register_outputs({"arn": role.arn, "name": role.name})
+
+    @staticmethod
+    def _attach(key: str, name: str, role: Any, part: Any, program: "StackProgram", inner: Any) -> None:
+        policy = iam.Policy(key, name=name, policy=part, tags=program.stack_tags(), opts=inner)
+        iam.RolePolicyAttachment(key, role=role.name, policy_arn=policy.arn, opts=inner)
 
 
 def _document(statements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -66,17 +82,53 @@ def _trust(caller: pulumi.Output[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _statements(identity: Identity, plan: RuntimePlan, program: "StackProgram") -> Iterator[dict[str, Any]]:
+def _parts(allowed: Sequence[Allowed]) -> list[pulumi.Output[str]]:
+    """One document with all that is allowed if a role's own policy has room for it, else several shorter ones."""
+    parts = _filled(allowed, _INLINE)
+    return [_allowing(part) for part in (parts if len(parts) <= 1 else _filled(allowed, _MANAGED))]
+
+
+def _filled(allowed: Sequence[Allowed], room: int) -> list[list[Allowed]]:
+    """As many documents as it takes, none longer than `room`."""
+    parts: list[list[Allowed]] = []
+    left, said = 0, None
+    order = list(dict.fromkeys(actions for actions, _, _ in allowed))
+    for actions, arn, length in sorted(allowed, key=lambda a: order.index(a[0])):
+        statement = _AROUND + len(json.dumps(actions))
+        needed = length + len('"", ') + (0 if actions == said else statement)
+        if needed > left:
+            parts.append([])
+            left, needed = room, length + len('"", ') + statement
+        parts[-1].append((actions, arn, length))
+        left, said = left - needed, actions
+    return parts
+
+
+def _allowing(part: Sequence[Allowed]) -> pulumi.Output[str]:
     """A statement for each set of actions: what may be done to several ARNs is said once."""
-    allowed: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+    arns: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+    for actions, arn, _ in part:
+        arns[actions].append(arn)
+    return pulumi.Output.json_dumps(
+        _document([{"Effect": "Allow", "Action": list(actions), "Resource": on} for actions, on in arns.items()])
+    )
+
+
+def _too_much(identity: Identity) -> ResourceFailed:
+    limit = f"IAM takes {_MOST} policies of {_MANAGED:,} characters each"
+    words = f'"{identity.key}" uses more than one role can be allowed: {limit}'
+    return ResourceFailed(words, hint="split it: routes into several `services`, a consumer into several")
+
+
+def _allowed(identity: Identity, plan: RuntimePlan, program: "StackProgram") -> Iterator[Allowed]:
     for grant in identity.grants:
         arn = program.component(grant.of).outputs.get(grant.on)
         if arn:  # of what is not managed, some may not be known
-            allowed[grant.actions].append(_below(arn, grant.below))
-    for name in identity.secrets:
-        allowed[("secretsmanager:GetSecretValue",)].append(_secret_arn(plan.secrets.prefix + name, plan, program))
-    for actions, arns in allowed.items():
-        yield {"Effect": "Allow", "Action": list(actions), "Resource": arns}
+            name = arn if isinstance(arn, str) else program.graph[grant.of].name
+            yield grant.actions, _below(arn, grant.below), _LONGEST_START + len(name + grant.below)
+    for secret in identity.secrets:
+        name = plan.secrets.prefix + secret
+        yield ("secretsmanager:GetSecretValue",), _secret_arn(name, plan, program), _LONGEST_START + len(name)
 
 
 def _below(arn: Any, below: str) -> Any:

@@ -4,12 +4,16 @@ import json
 from typing import Any
 from urllib.parse import unquote
 
+from pulumi_cli.problems import ProviderFailed
 from pulumi_cli.providers.aws import tag_changes, tag_list, tags_of
 from pulumi_cli.providers.handler import Handler
 from pulumi_cli.providers.s3 import asked
 from pulumi_cli.values import Properties
 
 ABSENT = {"NoSuchEntity"}
+INLINE, MANAGED, ATTACHED = 10_240, 6_144, 10
+"""What AWS takes and moto does not ask: the characters of a role's own policies, those of one apart from it, and how
+many of these a role has. Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
 
 
 class IamHandler(Handler):
@@ -124,6 +128,7 @@ class RolePolicy(IamHandler):
         return {"role": role, "name": name, "policy": _document(found["PolicyDocument"])} if found else None
 
     def update(self, cloud: Any, id: str, old: Properties, new: Properties) -> None:
+        _limited(_size(new["policy"]), INLINE, f"Maximum policy size of {INLINE} bytes exceeded for role {new['role']}")
         self.client(cloud).put_role_policy(RoleName=new["role"], PolicyName=new["name"], PolicyDocument=new["policy"])
 
     def delete(self, cloud: Any, id: str, known: Properties) -> None:
@@ -142,6 +147,7 @@ class Policy(IamHandler):
     documents = ("policy",)
 
     def create(self, cloud: Any, inputs: Properties) -> str:
+        _limited(_size(inputs["policy"]), MANAGED, f"Cannot exceed quota for PolicySize: {MANAGED}")
         answer = self.client(cloud).create_policy(
             PolicyName=inputs["name"],
             Path=inputs["path"],
@@ -174,6 +180,7 @@ class Policy(IamHandler):
     def update(self, cloud: Any, id: str, old: Properties, new: Properties) -> None:
         client = self.client(cloud)
         if old.get("policy") != new["policy"]:
+            _limited(_size(new["policy"]), MANAGED, f"Cannot exceed quota for PolicySize: {MANAGED}")
             versions = client.list_policy_versions(PolicyArn=id)["Versions"]
             if len(versions) >= 5:  # AWS keeps no more
                 oldest = next(version for version in reversed(versions) if not version["IsDefaultVersion"])
@@ -200,6 +207,8 @@ class RolePolicyAttachment(IamHandler):
     replace_on = ("role", "policyArn")
 
     def create(self, cloud: Any, inputs: Properties) -> str:
+        attached = self.client(cloud).list_attached_role_policies(RoleName=inputs["role"])["AttachedPolicies"]
+        _limited(len(attached) + 1, ATTACHED, f"Cannot exceed quota for PoliciesPerRole: {ATTACHED}")
         self.client(cloud).attach_role_policy(RoleName=inputs["role"], PolicyArn=inputs["policyArn"])
         return f"{inputs['role']}/{inputs['policyArn']}"
 
@@ -212,6 +221,16 @@ class RolePolicyAttachment(IamHandler):
     def delete(self, cloud: Any, id: str, known: Properties) -> None:
         role, arn = id.split("/", 1)
         asked(lambda: self.client(cloud).detach_role_policy(RoleName=role, PolicyArn=arn), ABSENT)
+
+
+def _size(document: str) -> int:
+    """AWS counts no white space."""
+    return len("".join(document.split()))
+
+
+def _limited(found: int, most: int, refusal: str) -> None:
+    if found > most:
+        raise ProviderFailed(f"operation error IAM, https response error StatusCode: 409, LimitExceeded: {refusal}")
 
 
 HANDLERS: tuple[Handler, ...] = (Role(), RolePolicy(), Policy(), RolePolicyAttachment())
