@@ -351,7 +351,7 @@ def test_a_table_that_is_not_applied_says_so(session):
 def test_old_markers_are_pruned_now_and_then(session, monkeypatch):
     DRIVER.create(resource(), session)
     path = session.root / session.dir / "tables.duckdb"
-    old = "INSERT INTO _buildflow.elements SELECT 't', 'w', '77', now() - INTERVAL 8 DAYS, 5"
+    old = "INSERT INTO _buildflow.elements SELECT 't', 'w', '77', now() - INTERVAL 16 DAYS, 5"
     database(path).write(lambda c: c.execute(old))
     sink = DRIVER.sink(resource(), session)
     sink.commit("w", entries("1"))

@@ -21,7 +21,7 @@ BASE = "%SRCROOT%"
 """What relative paths start from; whoever reads the file knows which folder that is."""
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning"}
-_WARNINGS = {"BF109", "BF126", "BF127", "BF219", "BF223", "BF224", "BF225", "BF227", "BF228"}
+_WARNINGS = {"BF109", "BF126", "BF127", "BF219", "BF223", "BF224", "BF225", "BF227", "BF228", "BF230"}
 """Codes that are no error by themselves."""
 
 

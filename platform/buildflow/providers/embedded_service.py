@@ -161,8 +161,8 @@ def _see_gone(home: Path, seconds: float) -> None:
     while time.monotonic() < end:
         if _is_free(home / "guard.lock", fcntl.LOCK_SH):
             return
-        if _is_free(users, fcntl.LOCK_SH) and not _is_free(users, fcntl.LOCK_EX):
-            return  # other users
+        if not _is_free(users, fcntl.LOCK_EX) and _is_free(users, fcntl.LOCK_SH):
+            return  # other users; asked in the other order, the guard could take its lock in between
         time.sleep(0.005)
 
 
