@@ -326,6 +326,17 @@ def test_what_waits_for_the_next_lease_is_renewed(aws: Moto, session: AwsSession
     assert [watched.decoded(element).file_path for element in watched.source.lease(3)] == ["1", "2"]
 
 
+def test_what_waits_for_the_next_lease_is_given_back_at_the_end(aws: Moto, session: AwsSession) -> None:
+    watched = Watched(aws, session, lease="30s")
+    several(watched, 3)
+    source = watched.source
+    [first] = source.lease(1)
+    source.release(first, alone=first.alone, counted=False)
+    source.close()
+    again = leased(watched.new_source(), 3)
+    assert [(element.attempt, element.alone) for element in again] == [(1, False)] * 3
+
+
 def test_a_test_message_that_cannot_be_deleted_costs_no_other_its_lease(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

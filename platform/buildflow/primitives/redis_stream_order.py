@@ -95,6 +95,10 @@ class InOrder:
                 return found
             start = f"({elements[-1].receipt}"
 
+    def is_mine(self, element: Element) -> bool:  # noqa: ARG002 - as of SQS
+        """Always: what a leader has read stays its own until another one leads."""
+        return True
+
     def next(self, limit: int) -> list[Element]:
         """Up to `limit` elements that nobody took yet, in the order in which they were sent."""
         return self._run(_NEXT, [self.stream.key, self.stream.delayed_key], limit)[1] if limit > 0 else []

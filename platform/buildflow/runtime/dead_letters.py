@@ -244,7 +244,7 @@ class TableDeadLetters:
                 last = rows[-1]
                 beyond = f"{conditions} AND dead_at >= ? AND (dead_at > ? OR id > ?)"
                 after = [*values, last["dead_at"], last["dead_at"], last["id"]]
-            sizes = self._select(f"{size} AS bytes", beyond, after, limit=MANY) if len(sizes) == MANY else []
+            sizes = self._select(f"{size} AS bytes", beyond, after, limit=MANY)  # others may have come in between
 
     def _waiting(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         with spoken():

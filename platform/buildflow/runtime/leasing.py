@@ -186,6 +186,8 @@ class Leaser(threading.Thread):
                 log.warning("%s: the source does not answer: %s", self.plan.key, in_words(exc))
                 self.worker.stopping.wait(delay)
                 delay = min(delay * 2, 5.0)
+        give_back_untouched(self.source, self.gathered)
+        self.gathered = []
 
     def _take(self) -> None:
         """One group, if a child is free and the source has one; else wait for either."""
@@ -202,8 +204,6 @@ class Leaser(threading.Thread):
             credits.release()  # the child is for others meanwhile
             self._linger()
             if not credits.acquire(stopping):
-                give_back_untouched(self.source, self.gathered)
-                self.gathered = []
                 return
         if not self.gathered:
             credits.release()

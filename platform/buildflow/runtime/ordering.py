@@ -6,11 +6,12 @@ them where they were: the next one finds them in their old order.
 """
 
 import dataclasses
+import itertools
 import json
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,17 @@ class Lines:
             e for line in self.by_key.values() for i, e in enumerate(line.elements) if i or not line.under_way
         ]  # fmt: skip
 
+    def forget(self, is_mine: Callable[[Element], bool]) -> None:
+        """Waiting elements that are not ours any more, and all behind them: they come again, in their order."""
+        for key, line in list(self.by_key.items()):
+            kept = int(line.under_way)
+            kept += sum(1 for _ in itertools.takewhile(is_mine, itertools.islice(line.elements, kept, None)))
+            while len(line.elements) > kept:
+                line.elements.pop()
+                self.count -= 1
+            if not line.elements:
+                del self.by_key[key]
+
     def key(self, element: Element) -> Any:
         """What stands in the element's field; an element without it is in a line of its own."""
         try:
@@ -144,6 +156,8 @@ class OrderedLeaser(Leaser):
         try:
             if not self.leading:
                 self._begin_leading()
+            with self._changed:
+                self.lines.forget(self.stream.is_mine)
             self._fill()
             self._go_on()
         except LeadershipLost:

@@ -82,3 +82,8 @@ def test_a_subscription_is_fifo_where_its_topic_is(compiled: Compiled) -> None:
     long = compiled(HEAD + "\n".join([rows[0], f"  {'a' * 90}: {{type: subscription, topic: t}}"])).graph
     assert len(long["a" * 90].name) == 80
     assert long["a" * 90].name.endswith(".fifo")
+
+
+def test_the_user_that_a_database_gets_from_its_name_may_be_one_that_postgresql_keeps(compiled: Compiled) -> None:
+    yaml = HEAD.replace("shop", "pg") + "  orders: {type: database}\n  named: {type: database, user: orders}\n"
+    assert told(compiled(yaml), "BF229") == [("BF229", 4)]

@@ -111,6 +111,26 @@ def test_pages_are_full_when_letters_are_small(store: Store) -> None:
     assert len(store.brought) < 20
 
 
+def test_a_letter_that_is_written_meanwhile_pushes_no_other_out(
+    state: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is older than some that are there: an element failed before its group ended."""
+    store = Store("table", state, tmp_path)
+    there = letters([1] * 5)
+    store.letters.put(there)
+    late = dataclasses.replace(there[0], id="late", dead_at=NOON + timedelta(seconds=1.5))
+    asked = store.query
+
+    def query(sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+        rows = asked(sql, parameters)
+        if " AS bytes" in sql:
+            store.letters.put([late])
+        return rows
+
+    monkeypatch.setattr(store, "query", query)
+    assert {letter.id for letter in store.letters.each()} >= {letter.id for letter in there}
+
+
 def test_those_that_went_are_left_out_and_the_others_counted(store: Store) -> None:
     many = letters([10] * 50)
     store.letters.put(many)

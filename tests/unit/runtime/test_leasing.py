@@ -17,6 +17,11 @@ class Source:
     def __init__(self, *elements: str) -> None:
         self.waiting = [Element(id, b"{}", f"r-{id}") for id in elements]
         self.away = False
+        self.given_back: list[tuple[str, bool]] = []
+
+    def release(self, element: Element, *, alone: bool, counted: bool) -> None:
+        assert not alone
+        self.given_back.append((element.id, counted))
 
     def wait(self, seconds: float) -> None: ...
 
@@ -86,3 +91,18 @@ def test_elements_are_not_lost_with_the_permits_that_cannot_be_given_back() -> N
     made.limit = SimpleNamespace(take=lambda _: (2, 0.0), give_back=fail)  # type: ignore[assignment]
     run(made)
     assert worker.groups == [["a"]]
+
+
+def test_what_was_gathered_is_given_back_when_the_worker_stops_while_the_source_is_away() -> None:
+    worker = Worker(2)
+
+    class Stopping(Source):
+        def lease(self, limit: int) -> Sequence[Element]:
+            if self.away:
+                worker.stopping.set()
+            return super().lease(limit)
+
+    source = Stopping("a", "b")
+    made = leaser(source, worker, linger=30)
+    run(made)
+    assert (worker.groups, made.held(), source.given_back) == ([], [], [("a", False)])

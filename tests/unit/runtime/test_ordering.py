@@ -49,6 +49,22 @@ def test_a_retry_keeps_its_place_and_its_key_waits_for_it() -> None:
     assert ids(lines.next(10, 5.0)) == ["a1"]
 
 
+def test_what_lapsed_goes_with_all_behind_it_for_it_comes_again() -> None:
+    lines = Lines("key")
+    for key in "abc":
+        for number in (1, 2, 3):
+            lines.add(element(key, number))
+    lines.next(1, 0.0)
+    lost = {"a2", "b1", "c3"}
+    lines.forget(lambda e: e.id not in lost)
+    assert [ids(list(line.elements)) for line in lines.by_key.values()] == [["a1"], ["c1", "c2"]]
+    assert lines.count == 3
+    for one in (element("a", 1), element("a", 2), element("b", 1)):
+        lines.add(one)
+    lines.done(element("a", 1))
+    assert ids(lines.next(10, 0.0)) == ["c1", "b1", "a1"], "the one that was under way comes twice, never late"
+
+
 def test_every_key_has_its_turn() -> None:
     lines = Lines("key")
     for key in "abc":

@@ -43,7 +43,7 @@ class RDSDatabaseDriver:
         for number, subnet in enumerate(subnets):
             if not re.fullmatch(r"subnet-[0-9a-f]+", subnet):
                 yield Refusal(("aws", "subnets", number), f'"{subnet}" is no id of a subnet', "such as subnet-0a1b2c3d")
-        user = spec["user"] or resource.name
+        user = user_of(resource)
         if user.lower() in ("admin", "rdsadmin") or user.lower().startswith("pg_"):
             why = f'RDS keeps the user "{user}" for itself'
             yield Refusal(("user",) if spec["user"] else (), why, "give it another `user`")
@@ -73,6 +73,15 @@ class RDSDatabaseDriver:
         from buildflow.primitives.database.rds import database_handle
 
         return database_handle(resource, session)
+
+
+def database_of(resource: Resource) -> str:
+    """The database's name inside its server."""
+    return resource.name.replace("-", "_").lower()
+
+
+def user_of(resource: Resource) -> str:
+    return str(resource.spec["user"] or database_of(resource))
 
 
 DRIVER = RDSDatabaseDriver()

@@ -8,6 +8,7 @@ import pulumi
 
 from buildflow.errors import ResourceFailed
 from buildflow.primitives.aws_component import AwsComponent
+from buildflow.primitives.database.aws import database_of, user_of
 from buildflow.providers.secrets import cloud_sdk
 
 ec2, rds, secretsmanager = (cloud_sdk(f"pulumi_aws.{name}", "aws") for name in ("ec2", "rds", "secretsmanager"))
@@ -27,7 +28,7 @@ class RDSDatabase(AwsComponent):
     def create(self) -> Mapping[str, Any]:
         if "instance" in self._resource.references:
             return self._shared(self._program.component(self._resource.references["instance"]))
-        user, database = self._user(), self._database()
+        user, database = user_of(self._resource), database_of(self._resource)
         password = self._password()
         server = self._server(user, database, password)
         secret = self.child(
@@ -62,7 +63,7 @@ class RDSDatabase(AwsComponent):
         found = self._program.look_up(self._resource, rds.get_instance, db_instance_identifier=self._resource.name)
         secrets = [secret.secret_arn for secret in found.master_user_secrets or ()]
         return {
-            "name": found.db_name or self._database(),
+            "name": found.db_name or database_of(self._resource),
             "host": found.address,
             "port": found.port,
             "user": self._spec["user"] or found.master_username,
@@ -72,7 +73,7 @@ class RDSDatabase(AwsComponent):
 
     def _shared(self, other: Any) -> Mapping[str, Any]:
         """Another's server and sign-in; whoever connects first makes the database."""
-        return {**other.outputs, "name": self._database()}
+        return {**other.outputs, "name": database_of(self._resource)}
 
     def _server(self, user: str, database: str, password: Any) -> Any:
         spec, name = self._spec, self._resource.name
@@ -163,9 +164,3 @@ class RDSDatabase(AwsComponent):
             return self._program.secret(self._spec["password"])
         made = self.child(random.RandomPassword, length=32, special=False)
         return made.result
-
-    def _database(self) -> str:
-        return self._resource.name.replace("-", "_").lower()
-
-    def _user(self) -> str:
-        return str(self._spec["user"] or self._database())

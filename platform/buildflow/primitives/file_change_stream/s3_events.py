@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("buildflow.sqs")
 
+_FORGET = 1000
+"""Messages of several events whose leases are looked after, before those that nobody settles are forgotten."""
 _KINDS = {"ObjectCreated": "created", "ObjectRemoved": "deleted", "LifecycleExpiration": "deleted"}
 """By the first word of an event's name. Source:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html"""
@@ -71,11 +73,12 @@ class EventSource(SQSSource):
             events = self._events(element)
             found += events
             nobodys += [] if events else [element]
-        self._left_over = found[limit:]
+        self._left_over = found  # renewed meanwhile
         try:
             super().acknowledge(nobodys)
         except BuildflowError as exc:  # those who wait for the others are not to lose them by it
             log.warning("queue %s: %d messages of no event come again: %s", self.queue.name, len(nobodys), exc)
+        self._left_over = found[limit:]
         return found[:limit]
 
     def renew(self, elements: Sequence[Element]) -> None:
@@ -117,10 +120,19 @@ class EventSource(SQSSource):
 
     def _still_left_over(self) -> list[Element]:
         """Without those of messages that have lapsed, which come again whole."""
-        for element in self._left_over:
-            if not self.is_mine(element):
-                self._together.pop(_of_message(element), None)
+        if len(self._together) > _FORGET:
+            self._together = {receipt: t for receipt, t in self._together.items() if self._holds(receipt)}
         return [element for element in self._left_over if self.is_mine(element)]
+
+    def close(self) -> None:
+        """Give back what waits here for a `lease`, too."""
+        left_over, self._left_over = self._left_over, []
+        try:
+            for element in left_over:
+                self.release(element, alone=element.alone, counted=False)
+        except BuildflowError as exc:
+            log.warning("queue %s: %d events come again when they lapse: %s", self.queue.name, len(left_over), exc)
+        super().close()
 
     def _events(self, element: Element) -> list[Element]:
         """A message's events, as elements; none where it tells of nothing."""

@@ -40,9 +40,10 @@ _TOO_LONG = f"has ended, as SQS hides no message for longer than {LONGEST // 360
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """A message, and until when it is ours, by `time.monotonic`."""
+    """A message, when it was asked for, by `time.time`, and until when it is ours, by `time.monotonic`."""
 
     message: Mapping[str, Any]
+    at: float
     until: float
 
     @property
@@ -159,8 +160,15 @@ class SQSSource:
     def acknowledge(self, elements: Sequence[Element]) -> None:
         """Whoever holds the lease by now: acknowledged means committed, so even when ours lapsed and another
         worker has the element, there is nothing left to do for it."""
-        self.queue.delete([_handle(element.receipt) for element in elements])
-        self._drop(elements)
+        handles = [_handle(element.receipt) for element in elements]
+        with self._lock:  # before they are deleted: nobody is to wonder that they cannot be renewed
+            dropped = {handle: self._until.pop(handle) for handle in handles if handle in self._until}
+        try:
+            self.queue.delete(handles)
+        except BaseException:
+            for handle, until in dropped.items():
+                self._note_lease(handle, until)
+            raise
         try:
             if again := [_message(e.receipt) for e in elements if _deliveries(e.receipt) > 1]:
                 self.deliveries.forget(again)
@@ -173,7 +181,8 @@ class SQSSource:
         """One whose lease has lapsed is left to whoever has it by now; so is one that was released before."""
         handle = _handle(element.receipt)
         with self._renewed:
-            self._renewed.wait_for(lambda: handle not in self._renewing)
+            left = self._until.get(handle, 0.0) - time.monotonic()
+            self._renewed.wait_for(lambda: handle not in self._renewing, timeout=max(0.0, left))
             until = self._until.pop(handle, 0.0)  # whoever renews now leaves it out
         if until <= time.monotonic():
             return
@@ -226,8 +235,11 @@ class SQSSource:
 
     def is_mine(self, element: Element) -> bool:
         """Not when it was settled or has lapsed: SQS may take an old receipt for a message that another worker has."""
+        return self._holds(element.receipt)
+
+    def _holds(self, receipt: str) -> bool:
         with self._lock:
-            return self._until.get(_handle(element.receipt), 0.0) > time.monotonic()
+            return self._until.get(_handle(receipt), 0.0) > time.monotonic()
 
     def _note_lease(self, handle: str, until: float) -> None:
         with self._lock:
@@ -237,18 +249,13 @@ class SQSSource:
                 self._until = {handle: until for handle, until in self._until.items() if until > before}
                 self._forget_at = len(self._until) + _FORGET
 
-    def _drop(self, elements: Sequence[Element]) -> None:
-        with self._lock:
-            for element in elements:
-                self._until.pop(_handle(element.receipt), None)
-
     # -- receiving -----------------------------------------------------------------------------------------
 
     def _receive(self, count: int, wait: int = 0) -> list[_Received]:
         """They are ours for `lease_seconds` at least from now on: hidden for as long as we waited, too."""
-        until = time.monotonic() + wait + self._hidden_seconds()
+        at, until = time.time(), time.monotonic() + wait + self._hidden_seconds()
         found = self.queue.receive(count, wait=wait, hidden=min(LONGEST, self._hidden_seconds() + wait))
-        return [_Received(message, until) for message in found]
+        return [_Received(message, at, until) for message in found]
 
     def _receive_many(self, wanted: int) -> list[_Received]:
         """Ten, and where there are ten more of them, with several requests at once."""
@@ -291,7 +298,7 @@ class SQSSource:
         return Element(
             id=id or one.id,
             body=body,
-            receipt=f"{one.deliveries} {time.time():.0f} {one.id} {message['ReceiptHandle']}",
+            receipt=f"{one.deliveries} {one.at:.0f} {one.id} {message['ReceiptHandle']}",
             attempt=max(1, one.deliveries - note.uncounted),
             headers=headers if self._carries_headers else {},
             sent_at=datetime.fromtimestamp(int(facts["SentTimestamp"]) / 1000, UTC),
@@ -310,8 +317,9 @@ class SQSSource:
                 self._giving_back.daemon = True
                 self._giving_back.start()
 
-    def _take_kept(self, limit: int) -> list[_Received]:
+    def _take_kept(self, limit: int | None = None) -> list[_Received]:
         with self._lock:
+            limit = len(self._kept) if limit is None else limit
             taken, self._kept = self._kept[:limit], self._kept[limit:]
             if not self._kept and self._giving_back is not None:
                 self._giving_back.cancel()
@@ -320,7 +328,7 @@ class SQSSource:
 
     def _give_back_kept(self) -> None:
         """To others, as they were: every child of ours is busy."""
-        kept = self._take_kept(len(self._kept))
+        kept = self._take_kept()
         try:
             for element in self._elements(kept):
                 self.release(element, alone=element.alone, counted=False)

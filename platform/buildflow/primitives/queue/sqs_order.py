@@ -35,6 +35,10 @@ class InOrder:
         self._leased = []
         return []
 
+    def is_mine(self, element: Element) -> bool:
+        """Not when its lease has lapsed: SQS gives it, and what is behind it in its group, again."""
+        return self.source.is_mine(element)
+
     def next(self, limit: int) -> list[Element]:
         """Up to `limit` elements, in their order."""
         self._fence()

@@ -34,6 +34,9 @@ class RedriveQueue:
     def held(self, limit: int = 1000, size: int = 16_000_000) -> Iterator[list[Element]]:
         """Up to `limit` messages, fewer when they have `size` bytes or more. `attempt` is how often they were received
         before and since SQS moved them."""
+        if not self.count():  # or every empty one would cost the second that SQS may take to find a few
+            yield []
+            return
         elements: list[Element] = []
         try:
             while (left := limit - len(elements)) > 0 and size > 0 and (found := self._receive(left)):
@@ -47,7 +50,7 @@ class RedriveQueue:
         self._queue.delete([element.receipt for element in elements])
 
     def _receive(self, count: int) -> list[Element]:
-        return [_element(message) for message in self._queue.receive(count, hidden=_HELD_SECONDS)]
+        return [_element(message) for message in self._queue.receive(count, wait=1, hidden=_HELD_SECONDS)]
 
 
 def _element(message: Any) -> Element:
