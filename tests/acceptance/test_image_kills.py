@@ -15,15 +15,26 @@ pytestmark = pytest.mark.slow
 
 IMAGES = {f"{colour}-{number}.png": colour for colour in COLOURS for number in range(3)}
 
+WAIT = """
+
+def _wait(name: str) -> None:
+    import pathlib, time
+
+    time.sleep(0.05)
+    while "-2" in name and not pathlib.Path("killed").exists():
+        pathlib.Path("waits").touch()
+        time.sleep(0.02)
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The example, its classifier slowed down so that a kill comes while it works."""
+    """The example, whose classifier waits with the last pictures until the kill came."""
     folder = example(tmp_path)
     classify = folder / "handlers_example/classify.py"
-    slow = "        import time; time.sleep(0.15)\n        classifications = model.classify"
-    assert "        classifications = model.classify" in classify.read_text()
-    classify.write_text(classify.read_text().replace("        classifications = model.classify", slow))
+    line = "        classifications = model.classify"
+    assert line in classify.read_text()
+    classify.write_text(classify.read_text().replace(line, f"        _wait(name)\n{line}") + WAIT)
     return folder
 
 
@@ -46,8 +57,9 @@ def test_a_part_killed_during_classification(folder: Path, victim: str) -> None:
     with running(folder) as app:
         app.ready()
         upload_all(app)
-        assert len(rows(folder, "classifications")) < len(IMAGES), "it still classifies"
+        wait_for((folder / "waits").exists, words="it classifies")
         app.kill(victim)
+        (folder / "killed").touch()
         expect_one_row_each(folder)
 
 
@@ -56,10 +68,12 @@ def test_a_run_killed_during_classification(folder: Path, everything: bool) -> N
     with running(folder) as app:
         app.ready()
         upload_all(app)
+        wait_for((folder / "waits").exists, words="it classifies")
         victims = processes_in(folder) if everything else [psutil.Process(app.process.pid)]
         for process in victims:
             process.send_signal(signal.SIGKILL)
         app.process.wait(timeout=10)
         wait_for(lambda: not processes_in(folder), 10, "all parts die with their supervisor")
+    (folder / "killed").touch()
     with running(folder):
         expect_one_row_each(folder)
