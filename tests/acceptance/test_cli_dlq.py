@@ -112,8 +112,8 @@ def folder(mill: Running) -> Iterator[Path]:
 def test_letters_are_grouped_by_the_class_and_first_line_of_their_error(folder: Path) -> None:
     stones = send(folder, "grain", *(f'{{"id": {n}, "kind": "stone"}}' for n in range(4)))
     send(folder, "grain", '{"id": 5, "kind": "rye"}')
-    send(folder, "coal", "lump")
     dead(folder, "grind", 5)
+    send(folder, "coal", "lump")
     dead(folder, "burn", 1)
     groups = data(folder, "dlq", "ls", "--json")
     assert [(g["consumer"], g["error"], g["count"]) for g in groups] == [
@@ -318,3 +318,33 @@ def test_export_keeps_every_byte(folder: Path) -> None:
     assert "exported 1 dead letter to out.jsonl" in said
     assert [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()] == lines[:1]
     assert os.listdir(folder).count("out.jsonl.part") == 0
+
+
+def test_an_id_without_its_consumer_is_told_apart_from_a_name(folder: Path) -> None:
+    (id,) = send(folder, "grain", '{"id": 1, "kind": "stone"}')
+    dead(folder, "grind", 1)
+    refused = run(folder, "dlq", "replay", id[:8], expect=1)
+    assert f'there is no consumer "{id[:8]}"' in refused.stderr
+    assert f"a dead letter's id stands behind its consumer: grind {id[:8]}" in refused.stderr
+    other = "0" if id[0] != "0" else "1"
+    assert "grind, stow" in run(folder, "dlq", "replay", other * 8, expect=1).stderr, "no letter's id: the consumers"
+
+
+def test_a_stack_on_aws_that_was_never_applied_has_no_letters_and_needs_no_credentials(tmp_path: Path) -> None:
+    yaml = """
+    project: far
+    stacks: {far: {provider: aws, aws: {region: eu-central-1}}}
+    default_stack: far
+    primitives: {grain: {type: queue}}
+    consumers: {stow: {source: grain, handler: "mill:stow"}}
+    """
+    far = project(tmp_path, yaml, mill=MODULE)
+    none = {
+        "AWS_PROFILE": "",
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    listed = run(far, "dlq", "ls", "--json", **none)
+    assert listed.stdout == "[]\n"
+    assert 'stack "far" has changes that were not applied: grain; platform apply' in listed.stderr

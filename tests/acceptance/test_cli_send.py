@@ -21,6 +21,10 @@ primitives:
   piped: {type: queue}
   typed: {type: queue, message: post:Parcel}
   marked: {type: queue}
+  news: {type: topic, message: post:Parcel}
+  all_news: {type: subscription, topic: news}
+  vip_news: {type: subscription, topic: news, filter: {kind: [vip]}}
+  told: {type: queue}
   seen: {type: table, columns: post:Seen}
 consumers:
   carry: {source: bulk, handler: post:carry}
@@ -28,6 +32,12 @@ consumers:
   pipe: {source: piped, handler: post:carry}
   weigh: {source: typed, handler: post:weigh}
   mark: {source: marked, handler: post:mark, sink: seen}
+  read: {source: all_news, handler: post:weigh}
+  tell:
+    source: told
+    handler: post:tell
+    sink: [{to: seen, when: post:Seen}, {to: news, when: buildflow.types:Message}]
+  flatter: {source: vip_news, handler: post:weigh}
 """
 MODULE = """
 from dataclasses import dataclass
@@ -44,6 +54,8 @@ class Seen:
 
 def carry(parcel: dict) -> None: ...
 def weigh(parcel: Parcel) -> None: ...
+def tell(parcel: Parcel) -> list[Seen | Message[Parcel]]:
+    return [Seen(f"told {parcel.id}", ""), Message(parcel, attributes={"kind": "vip"})]
 def mark(message: Message[dict]) -> Seen:
     return Seen(message.id, str(sorted(message.attributes.items())))
 """
@@ -149,3 +161,20 @@ def data_of(folder: Path) -> Any:
 )
 def test_wrong_usage_ends_with_2(post: Path, arguments: list[str], words: str) -> None:
     assert words in " ".join(run(post, "send", "bulk", *arguments, expect=2).stderr.replace("│", "").split())
+
+
+def test_what_is_sent_to_a_topic_reaches_the_subscriptions_whose_filter_it_passes(post: Path) -> None:
+    sent = run(post, "send", "news", '{"id": 1}', "--attribute", "kind=vip", "--id", "one")
+    assert sent.stdout == "one\n"
+    run(post, "send", "news", '{"id": 2}', '{"id": 3}')
+    assert (backlog(post, "all_news"), backlog(post, "vip_news")) == (3, 1)
+    refused = run(post, "send", "news", '{"id": "x"}', expect=1)
+    assert '"news" carries Parcel' in refused.stderr
+    assert backlog(post, "all_news") == 3
+
+
+def test_one_handler_feeds_a_table_and_a_topic_with_filters(post: Path) -> None:
+    before = backlog(post, "vip_news")
+    run(post, "invoke", "tell", '{"id": 9}', "--commit")
+    assert "told 9" in [row["id"] for row in rows(post, "seen")]
+    assert backlog(post, "vip_news") == before + 1

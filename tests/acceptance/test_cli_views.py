@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.harness import PLATFORM, environment, platform, project
+from tests.harness import PLATFORM, Running, environment, platform, project
 
 YAML = """
 project: shop
@@ -189,3 +189,17 @@ def test_a_place_that_cannot_be_written_is_wrong_usage(folder: Path) -> None:
     result = platform(folder, "graph", "--out", "/dev/null/graph.txt")
     assert (result.returncode, result.stdout) == (2, "")
     assert "cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize(("command", "words"), [("gateway", "no routes to serve"), ("watcher", "nothing to watch")])
+def test_a_part_without_work_says_so(tmp_path: Path, command: str, words: str) -> None:
+    yaml = (
+        "project: bare\nprimitives: {orders: {type: queue}}\nconsumers: {save: {source: orders, handler: app:save}}\n"
+    )
+    project(tmp_path, yaml, app=APP)
+    assert platform(tmp_path, "apply", "--yes").returncode == 0
+    app = Running(tmp_path, command=(command,))
+    try:
+        assert app.wait_for_line(r"ready in \d+\.\d s: (.*)")[1] == words
+    finally:
+        app.end()

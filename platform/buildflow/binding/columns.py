@@ -130,6 +130,9 @@ def check_rows(returns: Shape, columns: tuple[Column, ...], sink: str) -> list[U
             found.append(
                 Unfit("BF215", f'it returns {shape.text}, which is no row of "{sink}"', "return the row itself")
             )
+        elif shape.name == MESSAGE:
+            words = f'it returns {shape.text}, which is no row of "{sink}": only queues and topics take a Message'
+            found.append(Unfit("BF215", words, "return the row itself"))
         elif shape.kind in ("unknown", "mapping", "named"):
             continue
         elif shape.kind == "none":
@@ -152,6 +155,8 @@ def each_row(returns: Shape) -> Iterable[Shape]:
         yield returns
 
 
+MESSAGE = "buildflow.types.Message"
+"""The name of the envelope."""
 _RESPONSES = ("fastapi.", "starlette.", "buildflow.responses.")
 
 

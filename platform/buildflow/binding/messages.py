@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from buildflow.binding.columns import KINDS, Unfit, each_row, is_response
+from buildflow.binding.columns import KINDS, MESSAGE, Unfit, each_row, is_response
 from buildflow.ir.signature import Parameter, Shape
 
 _ANYTHING = {"unknown", "mapping", "bytes", "string", "named"}
@@ -30,7 +30,7 @@ def check_given(returns: Shape, message: Shape, sink: str) -> list[Unfit]:
     """What a handler returns against the type of its sink's messages."""
     found: list[Unfit] = []
     for row in each_row(returns):
-        shape = (row.item or Shape(kind="unknown")) if row.name == "buildflow.types.Message" else row
+        shape = (row.item or Shape(kind="unknown")) if row.name == MESSAGE else row
         if is_response(shape):
             found.append(
                 Unfit("BF215", f'it returns {shape.text}, "{sink}" carries {message.text}', "return the message")
@@ -50,7 +50,7 @@ def check_given(returns: Shape, message: Shape, sink: str) -> list[Unfit]:
 
 def _element(shape: Shape) -> Shape:
     """Without the list of a batch and the envelope of a message."""
-    if shape.is_batch or shape.name == "buildflow.types.Message":
+    if shape.is_batch or shape.name == MESSAGE:
         return _element(shape.item or Shape(kind="unknown"))
     return shape
 

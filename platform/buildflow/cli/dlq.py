@@ -5,6 +5,7 @@ import getpass
 import itertools
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,9 @@ from buildflow.cli.project import (
     StackOption,
     connected,
     correct,
+    folder_of,
     need_applied,
+    not_applied,
 )
 from buildflow.cli.terminal import EXIT_DECLINED, confirm, put, put_json, say, styled, table
 from buildflow.compiler import DEFAULT_FILE, Compilation
@@ -231,15 +234,21 @@ def export(
 def _stores(
     consumer: str | None, file: Path, stack: str | None, values: list[str] | None, as_json: bool
 ) -> Iterator[tuple[dict[str, "DeadLetters"], "Connections"]]:
-    """The stores of one consumer or of all, by the consumer's key."""
+    """The stores of one consumer or of all, by the consumer's key. What a source keeps of its own is taken in where the
+    stack has that source."""
+    from buildflow.provision.state import load
     from buildflow.runtime.dead_letters import gather, open_dead_letters
 
     choice = Choice(file, stack, values)
     result = correct(choice, as_json=as_json)
     plans = [_known(consumer, result, choice)] if consumer else result.plan.consumers
+    held = load(folder_of(result)).resources
+    if missing := [plan.source for plan in plans if plan.source not in held]:
+        say(f"{not_applied(result, missing)}; {styled(choice.apply_command, 'bold')}")
     with connected(result) as connections:
         for plan in plans:
-            gather(plan, connections)
+            if plan.source in held:
+                gather(plan, connections)
         yield {plan.key: open_dead_letters(plan, connections) for plan in plans}, connections
 
 
@@ -255,10 +264,24 @@ def _known(consumer: str, result: Compilation, choice: Choice) -> ConsumerPlan:
     """A consumer that this stack has, and whose source and dead letters it holds."""
     keys = [c.key for c in result.plan.consumers]
     if consumer not in keys:
-        raise UnknownName(f'there is no consumer "{consumer}"', hint=did_you_mean(consumer, keys))
+        hint = _as_id(consumer, result) or did_you_mean(consumer, keys)
+        raise UnknownName(f'there is no consumer "{consumer}"', hint=hint)
     plan = result.plan.consumer(consumer)
     need_applied(result, choice, plan.source, plan.dead_letter)
     return plan
+
+
+def _as_id(word: str, result: Compilation) -> str:
+    """A hint for whoever gave an id without its consumer; empty where the word is no dead letter's."""
+    from buildflow.runtime.dead_letters import open_dead_letters
+
+    if not re.fullmatch(r"[0-9a-f][0-9a-f-]{3,}", word):
+        return ""
+    with connected(result) as connections:
+        for plan in result.plan.consumers:
+            if open_dead_letters(plan, connections).begun(word):
+                return f"a dead letter's id stands behind its consumer: {plan.key} {word}"
+    return ""
 
 
 def _refuse_ids_and_error(ids: list[str] | None, error: str | None) -> None:

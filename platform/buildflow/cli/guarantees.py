@@ -1,13 +1,10 @@
 """What each binding promises, in words: `plan` and `graph` show it."""
 
 from collections.abc import Iterable
-from functools import cache
-from typing import get_type_hints
 
 from buildflow.ir.runtime import ConsumerPlan, RuntimePlan
-from buildflow.primitives.registry import driver
-
-AT_LEAST_ONCE = "at least once"
+from buildflow.primitives.base import AT_LEAST_ONCE, EFFECTIVELY_ONCE
+from buildflow.primitives.registry import all_primitives
 
 
 def sinks_of(consumer: ConsumerPlan) -> list[str]:
@@ -17,17 +14,8 @@ def sinks_of(consumer: ConsumerPlan) -> list[str]:
 
 def guarantee(consumer: ConsumerPlan, plan: RuntimePlan) -> str:
     """How often a consumer's rows arrive: as its weakest sink says. Without a sink, how often its handler runs."""
-    found = {_of_driver(r.type, r.provider) for r in (plan.resource(key) for key in sinks_of(consumer))}
-    if not found or AT_LEAST_ONCE in found:
-        return AT_LEAST_ONCE
-    return "".join(found) if len(found) == 1 else ""
-
-
-@cache
-def _of_driver(type: str, provider: str) -> str:
-    """What a sink's class promises. The class is what the driver says it makes: none is made here."""
-    made = get_type_hints(driver(type, provider).sink).get("return")
-    return str(getattr(made, "guarantee", ""))
+    found = {all_primitives()[plan.resource(key).type].guarantee for key in sinks_of(consumer)}
+    return EFFECTIVELY_ONCE if found == {EFFECTIVELY_ONCE} else AT_LEAST_ONCE
 
 
 def bindings(plan: RuntimePlan) -> Iterable[tuple[ConsumerPlan, str]]:

@@ -1,4 +1,4 @@
-"""`platform send`: put messages into a source."""
+"""`platform send`: put messages into a source, or publish them to a topic."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def send(
-    source: Annotated[str, typer.Argument(help="The source, by its key.")],
+    source: Annotated[str, typer.Argument(help="The source or the topic, by its key.")],
     messages: Annotated[
         list[str] | None, typer.Argument(help="Messages. Without any, each line of stdin is one.")
     ] = None,
@@ -49,7 +49,8 @@ def send(
 ) -> None:
     """Put messages into a source, running or not, and print their ids. They are durable when they are printed.
 
-    Where the source declares the type of its messages, all of them are checked before the first is sent.
+    A topic gives them to each of its subscriptions whose filter they pass. Where the type of the messages is declared,
+    all of them are checked before the first is sent.
 
     `platform send orders '{"id": 1}' --attribute kind=vip`, `platform send orders --from orders.jsonl --rate 100/s`,
     or `tail -f orders.jsonl | platform send orders`.
@@ -64,12 +65,14 @@ def send(
     choice = Choice(file, stack, values)
     result = correct(choice, as_json=as_json)
     sources = [r.key for r in result.plan.resources if Role.SOURCE in all_primitives()[r.type].roles]
-    if source not in sources:
-        raise UnknownName(f'there is no source "{source}"', hint=did_you_mean(source, sources))
+    topics = [r.key for r in result.plan.resources if r.type == "topic"]
+    if source not in (*sources, *topics):
+        raise UnknownName(f'there is no source "{source}"', hint=did_you_mean(source, [*sources, *topics]))
     need_applied(result, choice, source)
     sys.path.insert(0, str(result.root))  # the type of its messages is imported
     with connected(result) as connections:
-        sender = Sender(connections.source(source), rate)
+        taker = connections.handle(source).sender if source in topics else connections.source(source)
+        sender = Sender(taker, rate)
         check = encoder(connections.plan.resource(source), connections.plan)
         with (
             interruptible(lambda: f"sent {sender.sent:,} to {source}"),

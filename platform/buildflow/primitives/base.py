@@ -84,6 +84,10 @@ class Spec(Options):
 SpecType = type[Spec]
 
 
+AT_LEAST_ONCE, EFFECTIVELY_ONCE = "at least once", "effectively once"
+"""How often a row arrives at a sink."""
+
+
 @dataclass(frozen=True)
 class Primitive:
     """One primitive type: its Spec, its roles, what its source carries, what its handle looks like.
@@ -91,7 +95,7 @@ class Primitive:
     `handle` is the dotted name of the handle's type in `buildflow.types`, "" when handlers get none;
     `element` the dotted name of what a source carries, "" when that is up to the sender; `names` say what each
     provider takes as its physical name (where that depends on a field, a function of the Spec does), `stores` what
-    holds its columns there.
+    holds its columns there; `guarantee` is that of its sinks, on every provider, "" where it is none.
     """
 
     type: str
@@ -102,6 +106,7 @@ class Primitive:
     element: str = ""
     names: Mapping[str, NameRule | Callable[[Any], NameRule]] = field(default_factory=dict)
     stores: Mapping[str, Store] = field(default_factory=dict)
+    guarantee: str = ""
 
 
 def name_rule(primitive: Primitive, provider: str, spec: Spec) -> NameRule | None:
@@ -206,7 +211,7 @@ class Sink(Protocol):
     """Where a consumer's rows go. Used in one pool child (or gateway) process; connects on first use."""
 
     guarantee: str
-    """In words, for `plan` and `graph`: "effectively once" or "at least once"."""
+    """`EFFECTIVELY_ONCE` or `AT_LEAST_ONCE`, as its `Primitive` says."""
 
     def check(self, row: Any) -> None:
         """Raise `InvalidRow`, in words, when `row` cannot be stored; writes nothing."""

@@ -49,6 +49,9 @@ def spoken(what: str = "Redis") -> Iterator[None]:
 
         if isinstance(exc, redis.AuthenticationError):
             raise ServiceUnavailable(f"{what} refuses our password: {exc}") from exc
+        if isinstance(exc, redis.InvalidResponse):
+            hint = "look at the host and the port in `state_url`"
+            raise ServiceUnavailable(f"what answers is no {what}: {exc}", hint=hint) from exc
         if isinstance(exc, redis.ConnectionError | redis.TimeoutError | OSError):
             raise ServiceUnavailable(f"{what} does not answer: {exc}") from exc
         raise

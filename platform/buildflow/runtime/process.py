@@ -45,12 +45,19 @@ class _Format(logging.Formatter):
         return masked(text)
 
 
+_NOISY = (
+    *("celery", "kombu", "amqp", "asyncio", "watchfiles", "uvicorn", "multipart", "python_multipart"),
+    *("boto3", "botocore", "urllib3"),
+)
+"""Libraries whose warnings alone are shown."""
+
+
 def set_up_logging(part: str, level: str) -> None:
     """All of a process's logs to stderr, named after its part."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Format(part, sys.stderr.isatty() and "NO_COLOR" not in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("celery", "kombu", "amqp", "asyncio", "watchfiles", "uvicorn", "multipart", "python_multipart"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     sys.excepthook = _log_failure
     threading.excepthook = lambda failed: _log_failure(failed.exc_type, failed.exc_value, failed.exc_traceback)

@@ -9,6 +9,7 @@ from buildflow.ir.runtime import ConsumerPlan, SinkPlan
 from buildflow.primitives.base import Entry, row_values
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.functions import load
+from buildflow.types import Message
 
 Test = Callable[[Any], bool]
 
@@ -76,7 +77,7 @@ def _test(choice: SinkPlan) -> Test:
 
 def _has(row: Any, fields: Mapping[str, Any]) -> bool:
     try:
-        values = row_values(row, ())
+        values = row_values(row.data if isinstance(row, Message) else row, ())
     except TypeError:  # text, bytes or a number has no fields
         return False
     return all(name in values and _plain(values[name]) == wanted for name, wanted in fields.items())

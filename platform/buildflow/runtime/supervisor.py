@@ -29,6 +29,8 @@ from buildflow.providers.env_file import env_file_in_environment
 PARTS = ("gateway", "worker", "watcher")
 STOP_SECONDS = {"gateway": 7.0, "worker": 8.0, "watcher": 3.0}
 """How long each part may take to end before it is killed; what it held comes again."""
+_NOTHING = {"gateway": "no routes to serve", "worker": "no consumers to run", "watcher": "nothing to watch"}
+"""What is said of a part that the plan has no work for."""
 QUICK_DEATH = 5.0
 LONGEST_PAUSE = 10.0
 PR_SET_PDEATHSIG = 1
@@ -214,8 +216,8 @@ class Supervisor:
                     told[part.name] = part.error
                     _say(f"{part.name} is not ready: {part.error}")
         seconds = time.monotonic() - self.started
-        names = ", ".join(part.name for part in self.parts)
-        _say(f"ready in {seconds:.1f} s: {names}")
+        parts = [part.name for part in self.parts] or [_NOTHING[part] for part in self.arguments.parts.split(",")]
+        _say(f"ready in {seconds:.1f} s: {', '.join(parts)}")
         if self.socket is not None:
             host, port = self.socket.getsockname()[:2]
             shown = "127.0.0.1" if host == "0.0.0.0" else host

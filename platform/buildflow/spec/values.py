@@ -8,7 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from buildflow.diagnostics import did_you_mean
 
-AWS_REGION = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"
+AWS_REGION = r"^[a-z]{2,4}(-[a-z]{2,4})?-(central|north|south|(north|south)?(east|west))-[0-9]{1,2}$"
+"""Area, part, direction, number: new regions keep to it, and a list would not know them."""
 AWS_ROLE = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"
 URL = r"^[a-z][a-z0-9+.-]*://\S+$|\$\{"
 _RATE = re.compile(r"(\d+)/(s|m|h)")

@@ -8,8 +8,16 @@ import pytest
 from buildflow.cli.graph import drawing_of, edges
 from buildflow.cli.graph_drawing import Drawing, Edge, Node, Place
 from buildflow.cli.graph_texts import dot, mermaid, tree
+from buildflow.cli.guarantees import bindings
 from buildflow.compiler import compile_file
 from buildflow.ir.runtime import RuntimePlan
+from buildflow.primitives.base import Role
+from buildflow.primitives.bucket.sink import BucketSink
+from buildflow.primitives.database.postgresql_sink import PostgreSQLSink
+from buildflow.primitives.file.sink import FileSink
+from buildflow.primitives.queue.local import QueueSink
+from buildflow.primitives.registry import all_primitives
+from buildflow.primitives.table.duckdb_table import DuckDBSink
 from tests.harness import ROOT, project
 
 SHOP = """
@@ -194,3 +202,30 @@ def test_the_example_of_this_repository_is_whole(monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)
     drawing = drawing_of(compile_file(Path("buildflow.yaml"), environment={}).plan)
     assert len(list(drawing.links)) == len(drawing.edges)
+
+
+def test_every_sink_says_how_often_rows_arrive() -> None:
+    sinks = {type: primitive for type, primitive in all_primitives().items() if Role.SINK in primitive.roles}
+    promised = {type: primitive.guarantee for type, primitive in sinks.items()}
+    written_by = {"bucket": BucketSink, "database": PostgreSQLSink, "file": FileSink, "queue": QueueSink}
+    written_by |= {"table": DuckDBSink, "topic": QueueSink}
+    assert promised == {type: sink.guarantee for type, sink in written_by.items()}
+
+
+@pytest.mark.parametrize("provider", ["local", "aws"])
+def test_a_promise_is_the_same_on_every_provider(provider: str, tmp_path: Path) -> None:
+    yaml = f"""
+    project: shop
+    default_stack: one
+    stacks: {{one: {{provider: {provider}, {provider}: {{}}}}}}
+    primitives:
+      orders: {{type: queue}}
+      again: {{type: queue}}
+      news: {{type: topic}}
+      books: {{type: database, table: sales, columns: {{item: string}}}}
+    consumers:
+      sell: {{source: orders, handler: app:sell, sink: [{{to: again}}, {{to: news}}]}}
+      book: {{source: again, handler: app:sell, sink: books}}
+    """
+    result = compile_file(project(tmp_path, yaml, app="def sell(order: dict) -> dict: ...") / "buildflow.yaml")
+    assert {c.key: words for c, words in bindings(result.plan)} == {"sell": "at least once", "book": "effectively once"}

@@ -87,3 +87,11 @@ def test_a_subscription_is_fifo_where_its_topic_is(compiled: Compiled) -> None:
 def test_the_user_that_a_database_gets_from_its_name_may_be_one_that_postgresql_keeps(compiled: Compiled) -> None:
     yaml = HEAD.replace("shop", "pg") + "  orders: {type: database}\n  named: {type: database, user: orders}\n"
     assert told(compiled(yaml), "BF229") == [("BF229", 4)]
+
+
+@pytest.mark.parametrize("name", ["std", "ordered.fifo"])
+def test_a_subscription_that_exists_is_fifo_as_its_name_says(name: str, compiled: Compiled) -> None:
+    yaml = f"{HEAD}  orders: {{type: topic, aws: {{fifo: true}}}}\n"
+    found = compiled(f"{yaml}  billing: {{type: subscription, topic: orders, managed: false, name: {name}}}\n")
+    assert told(found, "BF220", "BF229") == []
+    assert found.graph["billing"].spec["aws"]["fifo"] is name.endswith(".fifo")

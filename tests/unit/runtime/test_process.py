@@ -81,6 +81,20 @@ def test_what_nobody_caught_is_a_traceback_all_the_same_and_starred(end: str, co
     assert "hunter2" not in ended.stderr
 
 
+def test_of_libraries_warnings_alone_are_shown() -> None:
+    code = """
+import logging
+from buildflow.runtime.process import set_up_logging
+set_up_logging("worker", "INFO")
+for name in ("buildflow.worker", "botocore.credentials", "botocore.regions", "boto3.resources", "urllib3.util"):
+    logging.getLogger(name).info("told by %s", name)
+    logging.getLogger(name).warning("warned by %s", name)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [line.rpartition(" ")[2] for line in ended.stderr.splitlines() if "told by" in line] == ["buildflow.worker"]
+    assert ended.stderr.count("warned by") == 5
+
+
 def test_a_plan_s_secrets_are_put_in_where_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_USER", "shop-user")
     (tmp_path / "secrets.env").write_text("SHOP_PASSWORD=hunter2-of-the-file\n")

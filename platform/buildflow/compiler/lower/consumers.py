@@ -30,8 +30,9 @@ def lower_consumer(
     _exceptions(key, state)
     signature = state.signature(consumer.handler, *place)
     returns = signature.returns if signature else UNKNOWN
-    if len(consumer.sinks) == 1:
-        check_sink(returns, consumer.sinks[0].to, consumer.handler, place, state)
+    for choice in consumer.sinks:
+        rows = returns if len(consumer.sinks) == 1 else _reaching(choice, returns)
+        check_sink(rows, choice.to, consumer.handler, place, state)
     sinks = tuple(_sink(key, number, choice, returns, state) for number, choice in enumerate(consumer.sinks))
     if signature is None or not state.declaration.knows("consumers", key, "inject"):
         return None
@@ -125,6 +126,18 @@ def _sink(key: str, number: int, choice: SinkChoice, returns: Shape, state: Lowe
             known = [name for fields in rows for name in fields]
             state.found.append(misspelt("BF226", f'what it returns has no field "{name}"', span, name, known))
     return SinkPlan(to=choice.to, fields=choice.when or {})
+
+
+def _reaching(choice: SinkChoice, returns: Shape) -> Shape:
+    """What of the return type may go to one of several sinks: all of it without `when`; by fields, the rows that may
+    have them. By a class, what is returned says nothing: the class itself is held against the sink."""
+    if choice.when is None:
+        return returns
+    if isinstance(choice.when, str):
+        return UNKNOWN
+    rows = [(shape, known) for shape in each_row(returns) if (known := fields_of(shape)) is not None]
+    able = tuple(shape for shape, known in rows if all(name in known for name in choice.when))
+    return Shape(kind="union", options=able) if able else UNKNOWN if rows else returns
 
 
 def _exceptions(key: str, state: Lowering) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from buildflow.primitives.base import ColumnsReference, Options, Primitive, Role, Spec
+from buildflow.primitives.base import AT_LEAST_ONCE, ColumnsReference, Options, Primitive, Role, Spec
 from buildflow.primitives.bucket.object_template import PLACEHOLDERS, check_template
 from buildflow.providers.names import CLOUD_STORAGE_BUCKET, S3_BUCKET
 from buildflow.spec.units import Duration
@@ -121,4 +121,5 @@ PRIMITIVE = Primitive(
     roles=frozenset({Role.STORE, Role.SINK}),
     handle="buildflow.types.Bucket",
     names={"aws": S3_BUCKET, "gcp": CLOUD_STORAGE_BUCKET},
+    guarantee=AT_LEAST_ONCE,
 )

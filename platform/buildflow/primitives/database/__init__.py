@@ -4,7 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from buildflow.primitives.base import ColumnNames, ColumnsReference, Options, Primitive, Reference, Role, Spec
+from buildflow.primitives.base import (
+    EFFECTIVELY_ONCE,
+    ColumnNames,
+    ColumnsReference,
+    Options,
+    Primitive,
+    Reference,
+    Role,
+    Spec,
+)
 from buildflow.providers.names import CLOUD_SQL_INSTANCE, RDS_INSTANCE
 from buildflow.spec.units import Size
 from buildflow.spec.values import AwsRegion, Secret, refusal
@@ -92,4 +101,5 @@ PRIMITIVE = Primitive(
     handle="buildflow.types.Database",
     names={"aws": RDS_INSTANCE, "gcp": CLOUD_SQL_INSTANCE},
     stores={"local": "postgresql", "aws": "postgresql", "gcp": "postgresql"},
+    guarantee=EFFECTIVELY_ONCE,
 )

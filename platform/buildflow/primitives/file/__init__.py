@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from buildflow.primitives.base import ColumnsReference, Options, Primitive, Reference, Role, Spec
+from buildflow.primitives.base import AT_LEAST_ONCE, ColumnsReference, Options, Primitive, Reference, Role, Spec
 from buildflow.primitives.bucket.object_template import PLACEHOLDERS, check_template
 from buildflow.spec.units import Duration, Size
 from buildflow.spec.values import refusal
@@ -56,4 +56,5 @@ PRIMITIVE = Primitive(
     summary="Rows as CSV, JSON lines or Parquet.",
     spec=FileSpec,
     roles=frozenset({Role.SINK}),
+    guarantee=AT_LEAST_ONCE,
 )

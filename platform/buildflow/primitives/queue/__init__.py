@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from buildflow.primitives.base import MessageReference, Options, Primitive, Role, Spec
+from buildflow.primitives.base import AT_LEAST_ONCE, MessageReference, Options, Primitive, Role, Spec
 from buildflow.providers.names import PUBSUB, SQS_FIFO_QUEUE, SQS_QUEUE
 from buildflow.spec.units import Duration
 from buildflow.spec.values import AwsRegion
@@ -61,4 +61,5 @@ PRIMITIVE = Primitive(
     roles=frozenset({Role.SOURCE, Role.SINK}),
     handle="buildflow.types.Queue",
     names={"aws": lambda spec: SQS_FIFO_QUEUE if spec.aws.fifo else SQS_QUEUE, "gcp": PUBSUB},
+    guarantee=AT_LEAST_ONCE,
 )

@@ -113,18 +113,19 @@ class QueueSink:
 
 
 class LocalQueue:
-    """What a handler gets: `buildflow.types.Queue`."""
+    """What a handler gets: `buildflow.types.Queue`. Its `sender` takes messages that are encoded, under ids of their
+    own where they have one."""
 
-    def __init__(self, name: str, stream: Sender, encoder: Encoder = encode) -> None:
+    def __init__(self, name: str, sender: Sender, encoder: Encoder = encode) -> None:
         self.name = name
-        self._stream = stream
+        self.sender = sender
         self._encode = encoder
 
     def send(self, body: Any, *, attributes: Mapping[str, str] | None = None) -> str:
-        return self._stream.send(self._encode(body), attributes or {})
+        return self.sender.send(self._encode(body), attributes or {})
 
     def send_many(self, bodies: Iterable[Any]) -> list[str]:
-        return self._stream.send_many([(self._encode(body), {}, None) for body in bodies])
+        return self.sender.send_many([(self._encode(body), {}, None) for body in bodies])
 
 
 def _data(row: Any) -> Any:

@@ -63,6 +63,8 @@ class SubscriptionSpec(Spec):
         topic = referred.get("topic")
         if self.aws.fifo is not None or topic is None:
             return self
+        if not self.managed and self.name:  # one that exists is what its name says
+            return self.model_copy(update={"aws": AwsOptions(fifo=self.name.endswith(".fifo"))})
         return self.model_copy(update={"aws": AwsOptions(fifo=topic.aws.fifo)})
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from buildflow.primitives.base import ColumnsReference, Options, Primitive, Role, Spec
+from buildflow.primitives.base import EFFECTIVELY_ONCE, ColumnsReference, Options, Primitive, Role, Spec
 from buildflow.providers.names import BIGQUERY_TABLE, DUCKDB_TABLE
 from buildflow.spec.project import IDENTIFIER
 
@@ -68,4 +68,5 @@ PRIMITIVE = Primitive(
     handle="buildflow.types.Table",
     names={"aws": DUCKDB_TABLE, "gcp": BIGQUERY_TABLE},
     stores={"local": "duckdb", "aws": "duckdb", "gcp": "bigquery"},
+    guarantee=EFFECTIVELY_ONCE,
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from buildflow.primitives.base import MessageReference, Options, Primitive, Role, Spec
+from buildflow.primitives.base import AT_LEAST_ONCE, MessageReference, Options, Primitive, Role, Spec
 from buildflow.providers.names import PUBSUB, SNS_FIFO_TOPIC, SNS_TOPIC
 from buildflow.spec.units import Duration
 from buildflow.spec.values import AwsRegion
@@ -46,4 +46,5 @@ PRIMITIVE = Primitive(
     roles=frozenset({Role.SINK}),
     handle="buildflow.types.Topic",
     names={"aws": lambda spec: SNS_FIFO_TOPIC if spec.aws.fifo else SNS_TOPIC, "gcp": PUBSUB},
+    guarantee=AT_LEAST_ONCE,
 )
