@@ -212,6 +212,21 @@ def test_an_edit_that_replaces_says_what_would_be_lost(stack: Stack) -> None:
     assert stack.recorded()["files"]["outputs"]["name"] == "shop-elsewhere"
 
 
+def test_a_bucket_that_holds_objects_is_replaced_only_by_the_switch_that_was_applied(stack: Stack) -> None:
+    stack.apply()
+    s3 = stack.client("s3")
+    s3.put_object(Bucket="shop-aws-files", Key="a.txt", Body=b"x")
+    for edited in ("name: shop-other}", "name: shop-other, force_destroy: true}"):
+        stack.edit("files: {type: bucket}", f"files: {{type: bucket, {edited}")
+        refused = stack.apply("--allow-data-loss", expect=1)
+        assert 's3://shop-aws-files holds 1 object; set `force_destroy: true` on "files", apply that first, then ' \
+            "rename it" in refused.stderr  # fmt: skip
+        stack.edit(f"files: {{type: bucket, {edited}", "files: {type: bucket}")
+    assert stack.buckets() == ["shop-aws-files"]
+    assert s3.get_public_access_block(Bucket="shop-aws-files")["PublicAccessBlockConfiguration"]["BlockPublicAcls"]
+    assert s3.get_bucket_notification_configuration(Bucket="shop-aws-files")["QueueConfigurations"]
+
+
 def test_a_removed_primitive_is_deleted_and_its_loss_is_named(stack: Stack) -> None:
     stack.apply()
     sqs = stack.client("sqs")
@@ -285,7 +300,11 @@ def test_refresh_shows_drift_and_apply_brings_it_back(stack: Stack) -> None:
     sqs.delete_queue(QueueUrl=url)
     found = json.loads(stack.run("refresh", "--json").stdout)["drift"]
     assert [(d["key"], d["gone"]) for d in found] == [("orders", True)]
-    stack.apply()
+    planned = stack.run("plan", "--exit-code", expect=3).stdout
+    assert planned.startswith("Primitives to create:\n└── SQSQueue\n    └── sqs://shop-aws-orders\n"), planned
+    assert "Primitives to update" not in planned
+    assert "consumer-take may do the same as before, with what orders becomes: only the ARNs change" in planned
+    assert "created SQSQueue sqs://shop-aws-orders" in stack.apply().stderr
     assert stack.attributes("shop-aws-orders")["VisibilityTimeout"] == "30"
 
 
@@ -336,9 +355,23 @@ def test_another_machine_does_not_delete_what_it_does_not_know_without_a_word(st
     forget_this_machine(stack)
     stack.edit("  more: {type: bucket}\n", "")
     planned = stack.run("plan", "--exit-code", expect=3)
-    assert "DATA LOSS: all that it holds" in planned.stdout
-    assert "pass --allow-data-loss" in stack.apply(expect=1).stderr
+    assert "DATA LOSS: 1 object" in planned.stdout
+    refused = stack.apply("--allow-data-loss", expect=1)
+    assert 'holds 1 object; set `force_destroy: true` on "more", apply that first' in refused.stderr
     assert "shop-aws-more" in stack.buckets()
+    assert stack.client("s3").get_public_access_block(Bucket="shop-aws-more")
+
+
+def test_another_machine_looks_into_the_bucket_that_there_is(stack: Stack) -> None:
+    share_the_state(stack)
+    stack.apply()
+    stack.client("s3").put_object(Bucket="shop-aws-files", Key="a.txt", Body=b"x")
+    forget_this_machine(stack)
+    stack.edit("files: {type: bucket}", "files: {type: bucket, name: shop-other, force_destroy: true}")
+    refused = stack.apply("--allow-data-loss", expect=1).stderr
+    assert "s3://shop-aws-files holds 1 object; set `force_destroy: true`" in refused
+    assert "then rename it" in refused
+    assert stack.buckets() == ["shop-aws-files"]
 
 
 def test_a_role_that_somebody_widened_is_narrowed_again(stack: Stack) -> None:
@@ -349,7 +382,9 @@ def test_a_role_that_somebody_widened_is_narrowed_again(stack: Stack) -> None:
     wide = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(wide))
     assert "consumer-take" in stack.run("refresh").stdout
-    assert "consumer-take: its role is updated" in stack.run("plan", "--exit-code", expect=3).stdout
+    planned = stack.run("plan", "--exit-code", expect=3).stdout
+    assert "consumer-take may no longer * on *" in planned
+    assert re.search(r"consumer-take may now .*sqs:SendMessage.* on arn:aws:sqs:\S+:shop-aws-orders", planned)
     stack.apply()
     assert json.dumps(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]) == whole
 
@@ -557,10 +592,65 @@ def test_a_bucket_of_others_keeps_its_notifications(stack: Stack) -> None:
     assert stack.buckets() == [theirs]
 
 
+def test_a_topic_that_is_renamed_is_replaced(stack: Stack) -> None:
+    stack.edit("  done:", "  news: {type: topic}\n  done:")
+    stack.apply()
+    stack.edit("news: {type: topic}", "news: {type: topic, name: bulletin}")
+    planned = stack.run("plan", "--exit-code", expect=3).stdout
+    assert "Primitives to replace:\n└── SNSTopic\n" in planned
+    assert "name: shop-aws-news -> bulletin" in planned
+    assert "replaced SNSTopic" in stack.apply().stderr
+
+
+def test_another_region_is_named(stack: Stack) -> None:
+    stack.apply()
+    stack.edit("region: eu-west-1", "region: eu-central-1")
+    planned = stack.run("plan", "--exit-code", expect=3).stdout
+    assert "region: eu-west-1 -> eu-central-1" in planned
+    assert "(none)" not in planned
+
+
+def test_neither_a_region_nor_the_profile_is_there(stack: Stack) -> None:
+    nowhere = {"AWS_CONFIG_FILE": str(stack.folder / "none"), "AWS_DEFAULT_REGION": "", "AWS_REGION": ""}
+    stack.edit("region: eu-west-1, ", "")
+    assert "help: write the stack's `aws: {region: ...}`" in stack.run("plan", expect=1, **nowhere).stderr
+    stack.edit("aws: {", "aws: {profile: nope, ")
+    refused = stack.run("plan", expect=1, **nowhere).stderr
+    assert "the config profile (nope) could not be found" in refused.lower()
+
+
+def test_an_emulator_that_is_dead_is_named(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        dead = f"127.0.0.1:{taken.getsockname()[1]}"
+    stack.edit(stack.endpoint, f"http://{dead}")
+    refused = stack.run("plan", expect=1).stderr
+    assert f"help: see that {dead} can be reached" in refused
+    assert "region" not in refused.partition("help: ")[2]
+
+
+def test_a_stream_that_leaves_a_bucket_of_others_takes_its_own_notification_only(stack: Stack) -> None:
+    s3, where = stack.client("s3"), {"LocationConstraint": "eu-west-1"}
+    for name in ("their-bucket", "other-bucket"):
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration=where)
+    stack.edit("files: {type: bucket}", "files: {type: bucket, managed: false, name: their-bucket}")
+    stack.apply()
+    told = s3.get_bucket_notification_configuration(Bucket="their-bucket")["QueueConfigurations"]
+    told.append({"Id": "mine", "QueueArn": told[0]["QueueArn"], "Events": ["s3:ObjectRemoved:*"]})
+    s3.put_bucket_notification_configuration(
+        Bucket="their-bucket", NotificationConfiguration={"QueueConfigurations": told}
+    )
+    stack.edit("name: their-bucket", "name: other-bucket")
+    refused = stack.apply("--allow-data-loss", expect=1)
+    assert "s3://their-bucket" in refused.stderr
+    assert "tells others of its objects" in refused.stderr
+    left = s3.get_bucket_notification_configuration(Bucket="their-bucket")["QueueConfigurations"]
+    assert [one["Id"] for one in left] == ["arrivals", "mine"]
+
+
 def test_a_region_that_aws_does_not_have(stack: Stack) -> None:
-    stack.edit(f'region: eu-west-1, endpoint_url: "{stack.endpoint}"', "region: eu-nowhere-1")
+    stack.edit(f'region: eu-west-1, endpoint_url: "{stack.endpoint}"', "region: eu-central-9")
     refused = stack.run("plan", expect=1)
-    assert "eu-nowhere-1" in refused.stderr
+    assert "eu-central-9" in refused.stderr
     assert "help: check the stack's `aws: {region: ...}`" in refused.stderr
     assert not (stack.folder / ".buildflow/aws/state.json").exists()
 

@@ -33,11 +33,13 @@ def infrastructure(result: Compilation, connections: Any) -> "Infrastructure":
 
 
 def _engine(result: Compilation, connections: Any) -> "Engine":
+    from buildflow.provision.cloud.aws_provider import refuse_nowhere
     from buildflow.provision.cloud.engine import Engine
     from buildflow.provision.cloud.pending import in_aws
     from buildflow.provision.cloud.program import program
 
     settings = {provider: connections.resolve(values) for provider, values in result.plan.settings.items()}
+    refuse_nowhere(settings.get("aws", {}))
     declare = program(result.graph, result.plan, settings, connections.resolve)
     find = in_aws(connections.session("aws"))
     return Engine(_place(result, connections, settings), declare, find, say)

@@ -56,7 +56,7 @@ def session_of(settings: Mapping[str, Any]) -> AwsSignIn:
         partial = cloud_sdk("botocore.exceptions", "aws").PartialCredentialsError
         raise partial(provider="the stack's `aws` block", cred_var=missing[0])
     session = boto3.Session(
-        region_name=settings.get("region"),
+        region_name=settings.get("region") or os.environ.get("AWS_REGION"),  # boto3 itself does not read that one
         profile_name=settings.get("profile"),
         **{name: settings.get(name) for name in KEYS},
     )

@@ -18,8 +18,8 @@ Step = Callable[[ResourceChange], None]
 def refusals(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> list[str]:
     """Why these changes may not be made, a sentence each; empty when they may.
 
-    A bucket's content goes only with `force_destroy: true`; elsewhere an `apply` that would lose data needs
-    `--allow-data-loss`, while `destroy` is asked for what it does."""
+    A bucket's content goes only with the `force_destroy: true` that was applied to it; elsewhere an `apply` that would
+    lose data needs `--allow-data-loss`, while `destroy` is asked for what it does."""
     found = [
         f'{c.label} {c.id} has `deletion_protection: true`; set it to false on "{c.key}", and apply that first'
         for c in changes.changes
@@ -29,18 +29,19 @@ def refusals(changes: ChangeSet, *, destroying: bool, allow_data_loss: bool) -> 
         f"{c.label} {c.id} is managed here, and `managed: false` would delete it; "
         "keep it managed, with `deletion_protection: true`"
         for c in changes.changes
-        if c.old and c.new and c.old.managed and not c.new.managed and is_declared(c.new.type, c.new.provider)
+        if _let_go(c)
     ]
     for change in changes.losses:
         old = change.old
-        if _protected(change):
+        if _protected(change) or _let_go(change):
             continue
-        forced = old is not None and bool(old.spec.get("force_destroy"))
-        if change.verb == "delete" and old is not None and "force_destroy" in old.spec:
-            if not forced:
-                cure = f'set `force_destroy: true` on "{change.key}" and apply, or empty it'
-                found.append(f"{change.label} {change.id} holds {change.loses}; {cure}")
-        elif not destroying and not allow_data_loss:
+        forced = old.spec.get("force_destroy") if old is not None else None
+        if old is not None and forced is False:
+            first = (
+                f'set `force_destroy: true` on "{change.key}", apply that first, then {_afterwards(change, destroying)}'
+            )
+            found.append(f"{change.label} {old.id} holds {change.loses}; {first}; or empty it")
+        elif not (forced and change.verb == "delete") and not destroying and not allow_data_loss:
             what = "deleting" if change.verb == "delete" else "changing"
             found.append(
                 f"{what} {change.label} {change.id} would lose {change.loses}; pass --allow-data-loss if that is meant"
@@ -52,6 +53,20 @@ def _protected(change: ResourceChange) -> bool:
     """Whether this would take away what is recorded as protected."""
     old = change.old if change.verb in ("delete", "replace") else None
     return old is not None and old.managed and bool(old.spec.get("deletion_protection"))
+
+
+def _let_go(change: ResourceChange) -> bool:
+    """Whether `managed: false` would delete what a cloud's engine made."""
+    old, new = change.old, change.new
+    return bool(old and new and old.managed and not new.managed and is_declared(new.type, new.provider))
+
+
+def _afterwards(change: ResourceChange, destroying: bool) -> str:
+    """What was asked for, as what is done once the bucket may go."""
+    if change.verb == "delete":
+        return "destroy" if destroying else "remove it"
+    renamed = change.old and change.new and change.old.name != change.new.name
+    return "rename it" if renamed else "make this change"
 
 
 def apply(changes: ChangeSet, folder: Path, sessions: Callable[[str], Any], done: Step) -> None:

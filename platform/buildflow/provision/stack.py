@@ -78,7 +78,7 @@ class Infrastructure:
             found += self._of_cloud(self._previewed, state)
             found += self._declared_anew(state, {change.key for change in found})
             permissions = self._permission_changes(state)
-            permissions += _role_changes(self._previewed, permissions)
+            permissions += self._role_changes(permissions)
         return ChangeSet(
             project=self.graph.project,
             stack=self.graph.stack,
@@ -99,7 +99,7 @@ class Infrastructure:
             self._previewed = self._engine.preview_destroy()
             self._refuse_to_overwrite(state)
             found += self._of_cloud(self._previewed, state)
-            permissions = _role_changes(self._previewed, ())
+            permissions = self._role_changes(())
         return ChangeSet(
             project=self.graph.project, stack=self.graph.stack, changes=tuple(found), permissions=permissions
         )
@@ -192,9 +192,9 @@ class Infrastructure:
     def _refuse_to_overwrite(self, state: State) -> None:
         from buildflow.provision.cloud.notifications import changed_buckets, refuse_to_overwrite
 
-        known = {**state.resources, **self.graph.by_key}
+        known = [*state.resources.values(), *self.graph.resources]
         if buckets := changed_buckets(self._previewed, known):
-            refuse_to_overwrite(buckets, known.values(), self._engine.outputs(), self.sessions("aws"))
+            refuse_to_overwrite(buckets, known, self._engine.outputs(), self.sessions("aws"))
 
     def _declared_anew(self, state: State, changed: set[str]) -> list[ResourceChange]:
         """What is declared otherwise and is the same to the cloud: its protection, what its messages are."""
@@ -222,6 +222,23 @@ class Infrastructure:
         from buildflow.provision.cloud.identities import permission_changes
 
         return permission_changes(state.permissions, self._permissions())
+
+    def _role_changes(self, told: tuple[str, ...]) -> tuple[str, ...]:
+        """What becomes of the roles themselves, where no sentence tells of them yet: others may have changed one, or
+        what it is for has another ARN."""
+        from buildflow.provision.cloud.changes import verb_of
+        from buildflow.provision.cloud.identities import identities, role_changes
+        from buildflow.provision.cloud.steps import IDENTITY
+
+        roles = {key: own for (key, label), own in self._previewed.by_component().items() if label == IDENTITY}
+        used = {i.key: {grant.of for grant in i.grants} for i in identities(self.plan, self.graph)}
+        anew = {step.owner for step in self._previewed.found.values() if step.is_main and step.verb}
+        return tuple(
+            words
+            for key, steps in roles.items()
+            if (verb := verb_of(steps)) and not any(t.startswith(f"{key} ") for t in told)
+            for words in role_changes(key, verb, steps, sorted(anew & used.get(key, set())))
+        )
 
     def _record_plan(self) -> None:
         """Who may do what, and what runs, for the next `plan` to compare."""
@@ -253,19 +270,6 @@ def _deletion(resource: Resource) -> ResourceChange:
     return ResourceChange(verb="delete", key=resource.key, label=resource.label, id=resource.id, old=resource)
 
 
-def _role_changes(steps: "Steps", told: tuple[str, ...]) -> tuple[str, ...]:
-    """What becomes of the roles themselves, where no sentence tells of them yet: others may have changed one."""
-    from buildflow.provision.cloud.changes import verb_of
-    from buildflow.provision.cloud.steps import IDENTITY
-
-    found = {key: verb_of(own) for (key, label), own in steps.by_component().items() if label == IDENTITY}
-    return tuple(
-        f"{key}: its role is {verb}d"
-        for key, verb in found.items()
-        if verb and not any(t.startswith(key) for t in told)
-    )
-
-
 def _without_cloud(changes: ChangeSet) -> ChangeSet:
     kept = tuple(c for c in changes.changes if not _is_cloud(c))
     return changes.model_copy(update={"changes": kept, "permissions": ()})
@@ -290,7 +294,7 @@ def _watch(changes: ChangeSet, previewed: "Steps", told: Told) -> "Callable[[Ste
         if owner not in begun:
             begun.add(owner)
             told(waited[owner], False)
-        if done and step.verb:
+        if done:  # with no verb where what the preview could not know is as it was
             urns.discard(step.urn)
             if not urns:
                 told(waited[owner], True)
@@ -303,19 +307,17 @@ def _gone(resource: Resource) -> Drift:
 
 
 def _drifts(steps: "Steps", state: State) -> Iterable[Drift]:
-    from buildflow.provision.cloud.changes import HOLDS_DATA
-
     for (key, label), found in steps.by_component().items():
         changed = [s for s in found if s.verb in ("update", "delete") and not s.is_component]
         if not changed:
             continue
         resource = state.resources.get(key)
         id = resource.id if resource else key
-        if any(s.verb == "delete" and s.type in HOLDS_DATA for s in changed):
+        if any(s.verb == "delete" and s.is_main for s in changed):
             yield Drift(key, label, id)
             continue
         fields = [
-            *(f if s.type in HOLDS_DATA else f"{s.noun}.{f}" for s in changed for f in s.fields),
+            *(f if s.is_main else f"{s.noun}.{f}" for s in changed for f in s.fields),
             *(f"{s.noun}: gone" for s in changed if s.verb == "delete"),
         ]
         yield Drift(key, label, id, tuple(fields) or ("changed",))

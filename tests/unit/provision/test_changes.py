@@ -196,6 +196,33 @@ def test_what_may_not_be_made(world: FakeDriver, tmp_path: Path) -> None:
     refuse_data_loss(destruction(State(), "shop", "local", sessions), destroying=True, allow_data_loss=False)
 
 
+@pytest.mark.parametrize(
+    ("verb", "name", "destroying", "afterwards"),
+    [
+        ("replace", "other", False, "then rename it"),
+        ("replace", "files", False, "then make this change"),
+        ("delete", "files", False, "then remove it"),
+        ("delete", "files", True, "then destroy"),
+    ],
+)
+def test_a_bucket_goes_with_its_objects_only_as_it_was_applied(
+    verb: Any, name: str, destroying: bool, afterwards: str
+) -> None:
+    def refused(*, applied: bool) -> list[str]:
+        old = resource("files", spec={"force_destroy": applied})
+        new = resource("files", name=name, spec={"force_destroy": True}) if verb == "replace" else None
+        change = ResourceChange(
+            verb=verb, key="files", label="Bucket", id=f"fake://{name}", old=old, new=new, loses="3 objects"
+        )
+        changes = ChangeSet(project="shop", stack="local", changes=(change,))
+        return refusals(changes, destroying=destroying, allow_data_loss=True)
+
+    assert refused(applied=True) == []
+    (words,) = refused(applied=False)
+    order = f'set `force_destroy: true` on "files", apply that first, {afterwards}'
+    assert words == f"Bucket fake://files holds 3 objects; {order}; or empty it"
+
+
 def test_what_is_protected_is_neither_deleted_nor_replaced() -> None:
     old = resource("rows").model_copy(update={"spec": {"deletion_protection": True}})
     for verb in ("delete", "replace"):

@@ -72,7 +72,8 @@ class BucketSpec(Spec):
 
     type: Literal["bucket"]
     force_destroy: bool = Field(
-        default=False, description="`true` lets `destroy` delete the bucket with everything in it."
+        default=False,
+        description="`true` lets it be deleted or replaced with everything in it, once that has been applied.",
     )
     object: str = Field(
         default="{id}.{extension}",

@@ -13,6 +13,8 @@ from buildflow.provision.state import State
 HOLDS_DATA = ("aws:s3/bucket:Bucket", "aws:sqs/queue:Queue", "aws:rds/instance:Instance")
 """What loses people's data when it is replaced or deleted."""
 
+_BUCKET = "aws:s3/bucket:Bucket"
+
 Sessions = Callable[[str], Any]
 """The session of a provider."""
 
@@ -23,9 +25,10 @@ def resource_changes(steps: Steps, graph: ResourceGraph, state: State, sessions:
     for (key, label), found in steps.by_component().items():
         new, old = (_labelled(resources.get(key), label) for resources in (graph.by_key, state.resources))
         verb = verb_of(found)
-        known = new or old
         if verb is None or label == IDENTITY:
             continue
+        old = _as_made(old, key, label, found)
+        known = new or old
         loses = _loses(verb, old or known, found, sessions)
         yield ResourceChange(
             verb=verb,
@@ -40,14 +43,34 @@ def resource_changes(steps: Steps, graph: ResourceGraph, state: State, sessions:
 
 
 def verb_of(steps: Sequence[Step]) -> Verb | None:
-    """What becomes of a component: what becomes of itself, else the gravest of what its children undergo."""
+    """What becomes of a component: what becomes of itself, else of what it is for, else the gravest of what its
+    children undergo."""
     own = next((step.verb for step in steps if step.is_component and step.verb in ("create", "delete")), None)
     if own is not None:
         return own
     children = [step for step in steps if step.verb is not None and not step.is_component]
-    if any(step.verb in ("replace", "delete") and step.type in HOLDS_DATA for step in children):
+    main = next((step.verb for step in children if step.is_main), None)
+    if main == "create":
+        return "create"
+    if main in ("replace", "delete") or any(
+        step.verb in ("replace", "delete") and step.type in HOLDS_DATA for step in children
+    ):
         return "replace"
     return "update" if children else None
+
+
+def _as_made(old: Resource | None, key: str, label: str, steps: Sequence[Step]) -> Resource | None:
+    """A bucket that goes, as the engine's own state has it: another machine may have made it, of another file. Its
+    objects go with it only where that state says so."""
+    bucket = next((s for s in steps if s.type == _BUCKET and s.is_main and s.verb in ("replace", "delete")), None)
+    if bucket is None:
+        return old
+    name, known = str(bucket.before.get("bucket", key)), old
+    if known is None:
+        region = {"aws": {"region": bucket.before.get("region")}}
+        known = Resource(key=key, type="bucket", provider="aws", name=name, id="", label=label, spec=region)
+    spec = {**known.spec, "force_destroy": bool(bucket.before.get("forceDestroy"))}
+    return known.model_copy(update={"name": name, "id": f"s3://{name}", "spec": spec})
 
 
 def _labelled(resource: Resource | None, label: str) -> Resource | None:
@@ -61,7 +84,7 @@ def _fields(verb: Verb, steps: Sequence[Step]) -> Iterator[str]:
     for step in steps:
         if step.is_component or step.verb is None:
             continue
-        main = step.type in HOLDS_DATA
+        main = step.is_main or step.type in HOLDS_DATA
         if step.verb == "update" or (step.verb == "replace" and step.fields):
             yield from (field if main else f"{step.noun}.{field}" for field in step.fields)
         if step.verb != "update" and (not main or step.verb == "delete"):

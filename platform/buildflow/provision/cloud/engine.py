@@ -240,8 +240,9 @@ class Engine:
             raise (self._raised or self._failure(str(exc), told)) from exc
 
     def _failure(self, said: str, told: _Told) -> BuildflowError:
-        """What went wrong, a sentence for each resource that failed; without one, what the CLI said."""
-        found = [(told.steps.found.get(urn), message) for urn, message in told.errors if urn in told.steps.found]
+        """What went wrong, a sentence for each resource or provider that failed; without one, what the CLI said."""
+        about = [(urn, message) for urn, message in told.errors if urn]
+        found = [(told.steps.found.get(urn), message) for urn, message in about]
         lines, hints = [], []
         for step, message in found or [(None, said)]:
             words, hint = in_words(message)

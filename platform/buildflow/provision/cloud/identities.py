@@ -4,9 +4,10 @@ An identity is what a process signs in as: the routes of a service (or those wit
 its source, its sinks, its dead letters and the primitives of its handler and its dependencies need, and no more.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +17,9 @@ from buildflow.primitives.base import Grant, Role
 from buildflow.primitives.registry import driver
 from buildflow.providers.base import physical_name
 from buildflow.spec.interpolation import references
+
+if TYPE_CHECKING:
+    from buildflow.provision.cloud.steps import Step
 
 _LONGEST_NAME = 64
 """Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
@@ -68,6 +72,42 @@ def permission_changes(old: Mapping[str, Sequence[str]], new: Mapping[str, Seque
         for verb, some, others in (("may now", new, old), ("may no longer", old, new))
         for what, actions in _by_target(s for s in some.get(key, ()) if s not in others.get(key, ())).items()
     )
+
+
+def role_changes(key: str, verb: str, steps: Iterable["Step"], anew: Sequence[str]) -> Iterator[str]:
+    """What becomes of a role whose grants stay as they are. `anew` are those of its primitives that are made anew."""
+    policies = [s for s in steps if s.verb == "update" and "policy" in s.before and "policy" in s.after]
+    before, after = ([_allowed_by(s, when) for s in policies] for when in ("before", "after"))
+    if verb == "update" and policies and None not in (*before, *after):
+        old, new = ({key: [w for words in side for w in words or ()]} for side in (before, after))
+        if told := permission_changes(old, new):
+            yield from told
+            return
+    if verb == "update" and policies and anew:
+        yield f"{key} may do the same as before, with what {', '.join(anew)} becomes: only the ARNs change"
+        return
+    fields = [f"{step.noun}.{f}" for step in steps if step.verb == "update" for f in step.fields]
+    yield f"{key}: its role is {verb}d" + (f" ({', '.join(fields)})" if verb == "update" and fields else "")
+
+
+def _allowed_by(step: "Step", when: Literal["before", "after"]) -> list[str] | None:
+    """What a policy allows, in words; None where it is not known yet."""
+    try:
+        document = json.loads((step.before if when == "before" else step.after)["policy"])
+        statements = _listed(document["Statement"])
+        return [
+            f"{action} on {arn}"
+            for s in statements
+            for arn in _listed(s["Resource"])
+            for action in _listed(s["Action"])
+        ]
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _listed(value: Any) -> list[Any]:
+    """IAM takes one of something as it is."""
+    return value if isinstance(value, list) else [value]
 
 
 def _by_target(sentences: Iterable[str]) -> dict[str, list[str]]:

@@ -15,10 +15,11 @@ NOTIFICATION = "aws:s3/bucketNotification:BucketNotification"
 _ARNS = ("QueueArn", "TopicArn", "LambdaFunctionArn")
 
 
-def changed_buckets(steps: Steps, known: Mapping[str, Resource]) -> list[Resource]:
-    """The buckets that are not managed, and whose notifications these steps change."""
-    owners = [step.owner for step in steps.found.values() if step.type == NOTIFICATION and step.verb]
-    return [known[key] for key in owners if key in known and not known[key].managed]
+def changed_buckets(steps: Steps, known: Iterable[Resource]) -> list[Resource]:
+    """The buckets that are not managed, and whose notifications these steps change. Of a key, `known` may have both
+    the bucket that it was and the one that it is to be."""
+    owners = {step.owner for step in steps.found.values() if step.type == NOTIFICATION and step.verb}
+    return [bucket for bucket in known if bucket.key in owners and not bucket.managed]
 
 
 def refuse_to_overwrite(
@@ -53,5 +54,6 @@ def _overwriting(bucket: Resource, others: list[str]) -> ResourceFailed:
         f'{bucket.label} {bucket.id} ("{bucket.key}") is not managed here, and tells others of its objects: '
         f"{', '.join(others)}. S3 keeps one notification configuration a bucket: changing ours would remove theirs",
         hint="have its owner notify an SQS queue as well, and refer to that: "
-        "`{type: file_change_stream, bucket: ..., managed: false, name: QUEUE}`",
+        "`{type: file_change_stream, bucket: ..., managed: false, name: QUEUE}`; where ours is to go, take it out "
+        "by hand (its id is the stream's key), and run: platform refresh",
     )

@@ -10,8 +10,19 @@ from buildflow.ir.changes import Verb
 COMPONENT = "buildflow:"
 """What the types of components begin with: `buildflow:aws:S3Bucket`."""
 
+_PROVIDER = "pulumi:providers:"
+
 IDENTITY = "Identity"
 """The label of what is a role, and no primitive."""
+
+MAIN = (
+    "aws:s3/bucket:Bucket",
+    "aws:sqs/queue:Queue",
+    "aws:rds/instance:Instance",
+    "aws:sns/topic:Topic",
+    "aws:iam/role:Role",
+)
+"""What a component is for, where it bears the component's own key: what else is in it serves that."""
 
 _VERBS: dict[str, Verb] = {
     "create": "create",
@@ -22,6 +33,9 @@ _VERBS: dict[str, Verb] = {
     "delete-replaced": "replace",
     "delete": "delete",
 }
+_UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""What stands for a value that a preview cannot know. Source: `UnknownStringValue` of pulumi's sdk/go"""
+_LATER = "(known after apply)"
 _LONGEST = 60
 """Characters of a value in a change; a policy document is longer, and told to have changed."""
 
@@ -37,6 +51,14 @@ class Step:
     verb: Verb | None
     """None where it stays as it is."""
     fields: tuple[str, ...] = ()
+    before: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    after: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Its properties, as far as they are known: what it is, and what it is to be."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is what its component is for."""
+        return self.type in MAIN and name_of(self.urn) == self.owner
 
     @property
     def is_component(self) -> bool:
@@ -54,6 +76,8 @@ class Steps:
 
     found: dict[str, Step] = field(default_factory=dict)
     _owners: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _regions: dict[str, str] = field(default_factory=dict)
+    """The region of each provider, by URN."""
 
     def add(self, metadata: Any) -> Step:
         """The step that an event's metadata tells of. A replacement comes as several; the gravest counts."""
@@ -62,7 +86,12 @@ class Steps:
         if before is not None and before.verb is not None and step.verb != "replace":
             step = replace(before, fields=before.fields or step.fields)
         elif before is not None:
-            step = replace(step, fields=step.fields or before.fields)
+            step = replace(
+                step,
+                fields=step.fields or before.fields,
+                before=step.before or before.before,
+                after=step.after or before.after,
+            )
         self.found[step.urn] = step
         return step
 
@@ -77,8 +106,22 @@ class Steps:
     def _read(self, metadata: Any) -> Step:
         owner, label = self._owner(metadata)
         operation = str(getattr(metadata.op, "value", metadata.op))
+        before, after = _state(metadata.old), _state(metadata.new)
+        if metadata.type.startswith(_PROVIDER):
+            self._regions[metadata.urn] = str(after.get("region", ""))
+        elif metadata.new:  # where nothing else is said, a resource is in its provider's region
+            own = (metadata.new.inputs or {}).get("region")
+            providers = self._regions.get((metadata.new.provider or "").rpartition("::")[0])
+            after = {**after, "region": own or providers or after.get("region")}
         return Step(
-            metadata.urn, metadata.type, owner, label, _VERBS.get(operation), tuple(changed_properties(metadata))
+            urn=metadata.urn,
+            type=metadata.type,
+            owner=owner,
+            label=label,
+            verb=_VERBS.get(operation),
+            fields=tuple(_changed(metadata, before, after)),
+            before=before,
+            after=after,
         )
 
     def _owner(self, metadata: Any) -> tuple[str, str]:
@@ -102,9 +145,8 @@ def _component_of(urn: str) -> tuple[str, str]:
     return (name_of(urn), type.rpartition(":")[2]) if type.startswith(COMPONENT) else ("", "")
 
 
-def changed_properties(metadata: Any) -> Iterator[str]:
+def _changed(metadata: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """The properties that differ, with their values before and after where these are short."""
-    before, after = (_state(metadata.old), _state(metadata.new))
     paths = list(metadata.detailed_diff or {}) or list(metadata.diffs or ())
     for path in dict.fromkeys(paths):
         old, new = _value(before, path), _value(after, path)
@@ -131,6 +173,8 @@ def _value(inputs: Mapping[str, Any], path: str) -> str:
             value = None
     if value is None:
         return "(none)"
+    if value == _UNKNOWN:
+        return _LATER
     return value if isinstance(value, str) else json.dumps(value)
 
 
