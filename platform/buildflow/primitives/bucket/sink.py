@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from buildflow.errors import InvalidRow, ResourceFailed
 from buildflow.interrupts import whole
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Entry
+from buildflow.primitives.base import AT_LEAST_ONCE, Entry
 from buildflow.primitives.bucket.object_template import fill
 from buildflow.primitives.file.formats import Conversion, RowFormat
 from buildflow.primitives.rows import describe
@@ -34,7 +34,7 @@ class BucketSink:
     a batch that comes again may hold other elements. Objects appear one by one, after all of them were encoded.
     """
 
-    guarantee = "at least once"
+    guarantee = AT_LEAST_ONCE
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import errors, sql
 
-from buildflow.primitives.base import Entry, SeenBefore
+from buildflow.primitives.base import EFFECTIVELY_ONCE, Entry, SeenBefore
 from buildflow.primitives.database.postgresql_columns import type_of
 from buildflow.primitives.database.postgresql_pool import Connection, Pool
 from buildflow.primitives.database.postgresql_table import SinkTable, prepare_marks
@@ -40,7 +40,7 @@ _WIRE = Wire(_hexadecimal, _hexadecimal, inner=_IN_RECORDS, refuses=_refuses)
 class PostgreSQLSink:
     """The `Sink` of a database. Safe in threads and after a fork."""
 
-    guarantee = "effectively once"
+    guarantee = EFFECTIVELY_ONCE
 
     def __init__(self, pool: Pool, table: SinkTable) -> None:
         self._pool = pool

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from buildflow.errors import BuildflowError, ResourceFailed
 from buildflow.interrupts import whole
 from buildflow.ir.columns import Column
-from buildflow.primitives.base import Entry
+from buildflow.primitives.base import AT_LEAST_ONCE, Entry
 from buildflow.primitives.bucket.folder import fsync_folder, make_folders
 from buildflow.primitives.bucket.object_template import fill
 from buildflow.primitives.file.formats import Conversion, RowFormat
@@ -100,7 +100,7 @@ class _Here:
 class FileSink:
     """The `Sink` of a file. What was committed twice is there twice: nothing remembers the elements."""
 
-    guarantee = "at least once"
+    guarantee = AT_LEAST_ONCE
 
     def __init__(
         self,

@@ -99,9 +99,6 @@ def sqs_rule(fifo: bool | None) -> NameRule:
     return SQS_FIFO_QUEUE if fifo else SQS_QUEUE
 
 
-DRIVER = SQSQueueDriver()
-
-
 def redrive_name(name: str) -> str:
     """The name of a queue's redrive queue; a name that leaves no room for it is shortened with a hash."""
     suffix = REDRIVE + (".fifo" if name.endswith(".fifo") else "")
@@ -109,3 +106,6 @@ def redrive_name(name: str) -> str:
     if len(stem) > room:
         stem = f"{stem[: room - 9]}-{hashlib.sha256(stem.encode()).hexdigest()[:8]}"
     return stem + suffix
+
+
+DRIVER = SQSQueueDriver()

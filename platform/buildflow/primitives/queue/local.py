@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from buildflow.errors import ResourceFailed
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Action, Change, Entry
+from buildflow.primitives.base import AT_LEAST_ONCE, Action, Change, Entry
 from buildflow.primitives.messages import Encoder, encode, encoder
 from buildflow.primitives.redis_stream import Outgoing, RedisStream, check_key
 from buildflow.providers.base import LocalSession, physical_name
@@ -83,7 +83,7 @@ class Sender(Protocol):
 class QueueSink:
     """Sends each row as a message of its own; a `Message` with its attributes."""
 
-    guarantee = "at least once"
+    guarantee = AT_LEAST_ONCE
 
     def __init__(self, stream: Sender, encoder: Encoder = encode) -> None:
         self._stream = stream

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed, ServiceUnavailable
 from buildflow.ir.columns import Column
-from buildflow.primitives.base import Entry, SeenBefore
+from buildflow.primitives.base import EFFECTIVELY_ONCE, Entry, SeenBefore
 from buildflow.primitives.rows import RowEncoder
 from buildflow.primitives.table.duckdb_columns import quote, readable, text
 from buildflow.primitives.table.duckdb_file import database
@@ -179,7 +179,7 @@ def forget_markers(connection: Connection, location: Location) -> None:
 class DuckDBSink:
     """The `Sink` of a table."""
 
-    guarantee = "effectively once"
+    guarantee = EFFECTIVELY_ONCE
 
     def __init__(self, location: Location, columns: Sequence[Column]) -> None:
         self._rows = TableWriter(location, columns)

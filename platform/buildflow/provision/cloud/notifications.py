@@ -19,7 +19,7 @@ def changed_buckets(steps: Steps, known: Iterable[Resource]) -> list[Resource]:
     """The buckets that are not managed, and whose notifications these steps change. Of a key, `known` may have both
     the bucket that it was and the one that it is to be."""
     owners = {step.owner for step in steps.found.values() if step.type == NOTIFICATION and step.verb}
-    return [bucket for bucket in known if bucket.key in owners and not bucket.managed]
+    return list({b.name: b for b in known if b.key in owners and not b.managed}.values())
 
 
 def refuse_to_overwrite(

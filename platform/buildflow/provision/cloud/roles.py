@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 
 from buildflow.errors import ResourceFailed
+from buildflow.ir.graph import Resource
 from buildflow.ir.runtime import RuntimePlan
 from buildflow.providers.secrets import cloud_sdk
 from buildflow.provision.cloud.identities import Identity
@@ -124,11 +125,18 @@ def _allowed(identity: Identity, plan: RuntimePlan, program: "StackProgram") -> 
     for grant in identity.grants:
         arn = program.component(grant.of).outputs.get(grant.on)
         if arn:  # of what is not managed, some may not be known
-            name = arn if isinstance(arn, str) else program.graph[grant.of].name
+            name = arn if isinstance(arn, str) else max((of.name for of in _behind(grant.of, program)), key=len)
             yield grant.actions, _below(arn, grant.below), _LONGEST_START + len(name + grant.below)
     for secret in identity.secrets:
         name = plan.secrets.prefix + secret
         yield ("secretsmanager:GetSecretValue",), _secret_arn(name, plan, program), _LONGEST_START + len(name)
+
+
+def _behind(key: str, program: "StackProgram") -> Iterator[Resource]:
+    """A primitive, and those that it refers to: it may give out an ARN of theirs, as a database on another's server."""
+    resource = program.graph[key]
+    yield resource
+    yield from (program.graph[other] for other in resource.references.values())
 
 
 def _below(arn: Any, below: str) -> Any:
