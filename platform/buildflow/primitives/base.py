@@ -84,6 +84,9 @@ class Spec(Options):
 SpecType = type[Spec]
 
 
+KEEP_DAYS = 15
+"""Ids are kept for longer than any source redelivers: SQS keeps a message 14 days at most (4 unless told otherwise),
+Pub/Sub 7 days; a Redis stream's lease ends within minutes."""
 AT_LEAST_ONCE, EFFECTIVELY_ONCE = "at least once", "effectively once"
 """How often a row arrives at a sink."""
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from buildflow.primitives.base import KEEP_DAYS
 from buildflow.providers.redis_client import spoken
 from buildflow.runtime.connections import Connections
 from buildflow.types import Message
 
-REMEMBERED = timedelta(days=15)
-"""As long as the sinks that dedupe keep the ids of elements (`KEEP_DAYS` of a table)."""
+REMEMBERED = timedelta(days=KEEP_DAYS)
+"""As long as the sinks that dedupe keep the ids of elements."""
 
 
 class Handled:

@@ -9,12 +9,12 @@ from typing import Any
 
 from psycopg import errors, sql
 
-from buildflow.primitives.base import EFFECTIVELY_ONCE, Entry, SeenBefore
+from buildflow.primitives.base import EFFECTIVELY_ONCE, KEEP_DAYS, Entry, SeenBefore
 from buildflow.primitives.database.postgresql_columns import type_of
 from buildflow.primitives.database.postgresql_pool import Connection, Pool
 from buildflow.primitives.database.postgresql_table import SinkTable, prepare_marks
 from buildflow.primitives.rows import RowEncoder, Wire
-from buildflow.primitives.table.duckdb_table import KEEP_DAYS, PRUNE_EVERY
+from buildflow.primitives.table.duckdb_table import PRUNE_EVERY
 
 _TRIES = 4
 """Commits that PostgreSQL ends in favour of another one are tried again."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed, ServiceUnavailable
 from buildflow.ir.columns import Column
-from buildflow.primitives.base import EFFECTIVELY_ONCE, Entry, SeenBefore
+from buildflow.primitives.base import EFFECTIVELY_ONCE, KEEP_DAYS, Entry, SeenBefore
 from buildflow.primitives.rows import RowEncoder
 from buildflow.primitives.table.duckdb_columns import quote, readable, text
 from buildflow.primitives.table.duckdb_file import database
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 else:
     Connection = Any
 
-KEEP_DAYS = 15
-"""Ids are kept for longer than any source redelivers: SQS keeps a message 14 days at most (4 unless told otherwise),
-Pub/Sub 7 days; a Redis stream's lease ends within minutes."""
 PRUNE_EVERY = 3600.0
 """Seconds between prunings in one process: a pass over a column whose min-max index skips nearly all."""
 
