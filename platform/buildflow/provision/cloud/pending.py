@@ -61,7 +61,9 @@ def _bucket(s3: Any, inputs: Mapping[str, Any]) -> Found:
     s3.head_bucket(Bucket=inputs["bucket"])
     try:
         tags = s3.get_bucket_tagging(Bucket=inputs["bucket"])["TagSet"]
-    except s3.exceptions.ClientError:  # it has none yet
+    except s3.exceptions.ClientError as exc:
+        if exc.response["Error"]["Code"] != "NoSuchTagSet":
+            raise
         tags = []
     return str(inputs["bucket"]), _named(tags)
 
