@@ -524,6 +524,27 @@ def test_a_name_that_is_taken(stack: Stack) -> None:
     assert "shop-aws-files" in stack.buckets()
 
 
+def test_a_queue_of_others_is_not_taken_from_them(stack: Stack) -> None:
+    """SQS would give it to who creates it again."""
+    sqs = stack.client("sqs")
+    theirs = sqs.create_queue(QueueName="shop-aws-orders")["QueueUrl"]
+    before = stack.attributes("shop-aws-orders")
+    for command in (("plan",), ("apply", "--yes")):
+        refused = stack.run(*command, expect=1)
+        assert 'SQSQueue "orders": there is a queue "shop-aws-orders" already, which no stack made' in refused.stderr
+        assert "help: give the primitive another `name:`" in refused.stderr
+    assert stack.buckets() == [], "nothing is made before all is known to be free"
+    assert stack.attributes("shop-aws-orders") == before
+
+    sqs.tag_queue(QueueUrl=theirs, Tags={"buildflow:project": "shop-aws", "buildflow:stack": "eu"})
+    refused = stack.apply(expect=1)
+    assert 'there is a queue "shop-aws-orders" already, of the stack "eu" of "shop-aws"' in refused.stderr
+    stack.edit("{type: queue,", "{type: queue, name: shop-orders,")
+    stack.apply()
+    stack.run("destroy", "--yes")
+    assert stack.attributes("shop-aws-orders") == before, "theirs"
+
+
 def test_a_bucket_that_is_not_empty_is_not_destroyed(stack: Stack) -> None:
     stack.apply()
     stack.client("s3").put_object(Bucket="shop-aws-files", Key="a.txt", Body=b"x")

@@ -75,6 +75,7 @@ class Infrastructure:
         if self._has_cloud(state):
             self._previewed = self._engine.preview_up() if to_apply else self._engine.preview()
             self._refuse_to_overwrite(state)
+            self._refuse_taken()
             found += self._of_cloud(self._previewed, state)
             found += self._declared_anew(state, {change.key for change in found})
             permissions = self._permission_changes(state)
@@ -195,6 +196,11 @@ class Infrastructure:
         known = [*state.resources.values(), *self.graph.resources]
         if buckets := changed_buckets(self._previewed, known):
             refuse_to_overwrite(buckets, known, self._engine.outputs(), self.sessions("aws"))
+
+    def _refuse_taken(self) -> None:
+        from buildflow.provision.cloud.taken import refuse_taken
+
+        refuse_taken(self._previewed, self.sessions("aws"))
 
     def _declared_anew(self, state: State, changed: set[str]) -> list[ResourceChange]:
         """What is declared otherwise and is the same to the cloud: its protection, what its messages are."""

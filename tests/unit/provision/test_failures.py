@@ -26,6 +26,11 @@ SAID = """
             "BucketAlreadyExists",
             "another `name:`",
         ),
+        (
+            "creating SNS Topic (t): InvalidParameter: Tags Reason: Topic already exists with different tags",
+            "already exists with different tags",
+            "another `name:`",
+        ),
         ("deleting S3 Bucket (b): BucketNotEmpty: it is not", "BucketNotEmpty", "force_destroy"),
         ("No valid credential sources found", "No valid credential sources found", "aws configure"),
         ("ExpiredToken: The security token included in the request is expired", "ExpiredToken", "sign in again"),

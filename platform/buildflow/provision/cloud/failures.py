@@ -31,7 +31,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"AccessDenied|UnauthorizedOperation|not authorized to perform", "ask for that permission, or use another role"),
     (
         r"BucketAlreadyExists|BucketAlreadyOwnedByYou|EntityAlreadyExists|QueueAlreadyExists|DBInstanceAlreadyExists"
-        r"|ResourceExistsException|QueueNameExists",
+        r"|ResourceExistsException|QueueNameExists|already exists with different tags",
         "the name is taken: give the primitive another `name:`, or refer to what exists with `managed: false`",
     ),
     (r"BucketNotEmpty", "set `force_destroy: true` on it, apply that first, then make this change; or empty it"),
