@@ -516,9 +516,12 @@ def test_a_name_that_is_taken(stack: Stack) -> None:
                           aws_access_key_id="OTHER", aws_secret_access_key="x")  # fmt: skip
     theirs.create_bucket(Bucket="taken-by-another", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     refused = stack.apply(expect=1)
-    assert 'S3Bucket "files"' in refused.stderr
+    assert 'S3Bucket "files": there is a bucket "taken-by-another" already, which no stack made' in refused.stderr
     assert "give the primitive another `name:`" in refused.stderr
-    assert "files" not in stack.recorded()
+    assert stack.buckets() == ["taken-by-another"]
+    assert stack.client("sqs").list_queues().get("QueueUrls", []) == [], (
+        "nothing is made before all is known to be free"
+    )
     stack.edit(", name: taken-by-another", "")
     stack.apply()
     assert "shop-aws-files" in stack.buckets()

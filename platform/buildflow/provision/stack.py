@@ -200,7 +200,7 @@ class Infrastructure:
     def _refuse_taken(self) -> None:
         from buildflow.provision.cloud.taken import refuse_taken
 
-        refuse_taken(self._previewed, self.sessions("aws"))
+        refuse_taken(self._previewed, self.sessions("aws"), self._engine.begun)
 
     def _declared_anew(self, state: State, changed: set[str]) -> list[ResourceChange]:
         """What is declared otherwise and is the same to the cloud: its protection, what its messages are."""

@@ -1,14 +1,15 @@
-"""Queues that are there already, under names that a stack is to create: whose they are, asked of AWS."""
+"""Queues and buckets that are there already, under names that a stack is to create: whose they are, asked of AWS."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import boto3
 import pytest
 
 from buildflow.errors import ResourceFailed
 from buildflow.provision.cloud.steps import Step, Steps
 from buildflow.provision.cloud.taken import refuse_taken
-from tests.moto import REGION, Moto, moto, session_on
+from tests.moto import KEYS, REGION, Moto, moto, session_on
 
 OURS = {"buildflow:project": "shop", "buildflow:stack": "aws"}
 
@@ -33,10 +34,17 @@ def creating(*names: str, region: str = REGION, verb: str = "create") -> Steps:
     return steps
 
 
-def refused(steps: Steps, aws: Moto, folder: Path) -> list[str]:
+def creating_bucket(name: str, region: str = REGION) -> Steps:
+    steps = Steps()
+    after = {"bucket": name, "region": region}
+    steps.found["urn"] = Step("urn", "aws:s3/bucket:Bucket", "files", "S3Bucket", "create", after=after)
+    return steps
+
+
+def refused(steps: Steps, aws: Moto, folder: Path, begun: Iterable[str] = ()) -> list[str]:
     session = session_on(aws, folder)
     try:
-        refuse_taken(steps, session)
+        refuse_taken(steps, session, lambda: set(begun))
     except ResourceFailed as exc:
         return str(exc).splitlines()
     finally:
@@ -73,6 +81,23 @@ def test_more_than_a_page_of_queues(aws: Moto, tmp_path: Path, monkeypatch: pyte
     for name in names:
         aws.client("sqs").create_queue(QueueName=name)
     assert len(refused(creating(*names), aws, tmp_path)) == 8
+
+
+@pytest.mark.parametrize("region", [REGION, "us-east-1"])
+def test_a_bucket_of_ones_own_account(region: str, aws: Moto, tmp_path: Path) -> None:
+    """In us-east-1 AWS would give it to who creates it again."""
+    s3 = boto3.client("s3", region_name=region, endpoint_url=aws.url, **KEYS)
+    place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket="shop-aws-files", **place)
+    steps = creating_bucket("shop-aws-files", region)
+    taken = 'S3Bucket "files": there is a bucket "shop-aws-files" already, '
+    assert refused(steps, aws, tmp_path) == [f"{taken}which no stack made"]
+    assert refused(steps, aws, tmp_path, begun=["urn"]) == [], "it has its tags a moment after it is made"
+    assert refused(creating_bucket("shop-aws-other", region), aws, tmp_path) == []
+    for stack, words in {"eu": [f'{taken}of the stack "eu" of "shop"'], "aws": []}.items():
+        tags = [{"Key": name, "Value": value} for name, value in (OURS | {"buildflow:stack": stack}).items()]
+        s3.put_bucket_tagging(Bucket="shop-aws-files", Tagging={"TagSet": tags})
+        assert refused(steps, aws, tmp_path) == words
 
 
 def test_one_of_another_region_or_of_a_stack_that_keeps_it_is_not_in_the_way(aws: Moto, tmp_path: Path) -> None:

@@ -137,6 +137,11 @@ class Engine:
             if _is_primitive(resource["type"]) and resource.get("outputs")
         }
 
+    def begun(self) -> set[str]:
+        """The URNs of what an interrupted command had begun."""
+        pending = (self._exported().deployment or {}).get("pending_operations") or ()
+        return {operation["resource"]["urn"] for operation in pending}
+
     def _exported(self) -> Any:
         with self._in_words(_Told()):
             return self._stack().export_stack()

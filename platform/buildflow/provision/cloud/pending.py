@@ -59,13 +59,16 @@ Found = tuple[str | None, Mapping[str, str]]
 
 def _bucket(s3: Any, inputs: Mapping[str, Any]) -> Found:
     s3.head_bucket(Bucket=inputs["bucket"])
+    return str(inputs["bucket"]), bucket_tags(s3, inputs["bucket"])
+
+
+def bucket_tags(s3: Any, name: str) -> dict[str, str]:
     try:
-        tags = s3.get_bucket_tagging(Bucket=inputs["bucket"])["TagSet"]
+        return _named(s3.get_bucket_tagging(Bucket=name)["TagSet"])
     except s3.exceptions.ClientError as exc:
         if exc.response["Error"]["Code"] != "NoSuchTagSet":
             raise
-        tags = []
-    return str(inputs["bucket"]), _named(tags)
+        return {}
 
 
 def _role(iam: Any, inputs: Mapping[str, Any]) -> Found:
