@@ -7,13 +7,11 @@ from buildflow.errors import NotApplied
 from buildflow.ir.changes import ResourceChange, Verb
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.registry import driver
-from buildflow.provision.cloud.steps import IDENTITY, Step, Steps
+from buildflow.provision.cloud.steps import BUCKET, IDENTITY, INSTANCE, QUEUE, Step, Steps
 from buildflow.provision.state import State
 
-HOLDS_DATA = ("aws:s3/bucket:Bucket", "aws:sqs/queue:Queue", "aws:rds/instance:Instance")
+HOLDS_DATA = (BUCKET, QUEUE, INSTANCE)
 """What loses people's data when it is replaced or deleted."""
-
-_BUCKET = "aws:s3/bucket:Bucket"
 
 Sessions = Callable[[str], Any]
 """The session of a provider."""
@@ -62,7 +60,7 @@ def verb_of(steps: Sequence[Step]) -> Verb | None:
 def _as_made(old: Resource | None, key: str, label: str, steps: Sequence[Step]) -> Resource | None:
     """A bucket that goes, as the engine's own state has it: another machine may have made it, of another file. Its
     objects go with it only where that state says so."""
-    bucket = next((s for s in steps if s.type == _BUCKET and s.is_main and s.verb in ("replace", "delete")), None)
+    bucket = next((s for s in steps if s.type == BUCKET and s.is_main and s.verb in ("replace", "delete")), None)
     if bucket is None:
         return old
     name, known = str(bucket.before.get("bucket", key)), old

@@ -9,7 +9,7 @@ from typing import Any
 
 from buildflow.providers.aws import AwsSession
 from buildflow.providers.secrets import cloud_sdk
-from buildflow.provision.cloud.steps import name_of
+from buildflow.provision.cloud.steps import BUCKET, INSTANCE, name_of
 
 Find = Callable[[str, str, Mapping[str, Any]], str | None]
 """The id of a resource of this type, its key and its inputs; None where there is none of ours, or where creating it
@@ -110,10 +110,10 @@ def _named(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 _FINDERS: dict[str, tuple[str, Callable[[Any, Mapping[str, Any]], Found]]] = {
-    "aws:s3/bucket:Bucket": ("s3", _bucket),
+    BUCKET: ("s3", _bucket),
     "aws:iam/role:Role": ("iam", _role),
     "aws:iam/policy:Policy": ("iam", _policy),
-    "aws:rds/instance:Instance": ("rds", _instance),
+    INSTANCE: ("rds", _instance),
     "aws:rds/subnetGroup:SubnetGroup": ("rds", _subnet_group),
     "aws:ec2/securityGroup:SecurityGroup": ("ec2", _security_group),
     "aws:secretsmanager/secret:Secret": ("secretsmanager", _secret),

@@ -15,13 +15,9 @@ _PROVIDER = "pulumi:providers:"
 IDENTITY = "Identity"
 """The label of what is a role, and no primitive."""
 
-MAIN = (
-    "aws:s3/bucket:Bucket",
-    "aws:sqs/queue:Queue",
-    "aws:rds/instance:Instance",
-    "aws:sns/topic:Topic",
-    "aws:iam/role:Role",
-)
+BUCKET, QUEUE, INSTANCE = "aws:s3/bucket:Bucket", "aws:sqs/queue:Queue", "aws:rds/instance:Instance"
+
+MAIN = (BUCKET, QUEUE, INSTANCE, "aws:sns/topic:Topic", "aws:iam/role:Role")
 """What a component is for, where it bears the component's own key: what else is in it serves that."""
 
 _VERBS: dict[str, Verb] = {

@@ -13,9 +13,8 @@ from functools import partial
 from buildflow.errors import ResourceFailed
 from buildflow.providers.aws import AwsSession, at_once
 from buildflow.provision.cloud.pending import bucket_tags
-from buildflow.provision.cloud.steps import Step, Steps
+from buildflow.provision.cloud.steps import BUCKET, QUEUE, Step, Steps
 
-_QUEUE, _BUCKET = "aws:sqs/queue:Queue", "aws:s3/bucket:Bucket"
 _PAGE = 1000
 
 Tags = Mapping[str, str]
@@ -60,7 +59,7 @@ def _made(steps: Steps, type: str) -> dict[str | None, list[Step]]:
 
 
 def _buckets_there(steps: Steps, session: AwsSession) -> Iterator[Found]:
-    for region, buckets in _made(steps, _BUCKET).items():
+    for region, buckets in _made(steps, BUCKET).items():
         names = [str(step.after["bucket"]) for step in buckets]
         tags = at_once(partial(_bucket_tags, session, region), names)
         yield from (
@@ -84,7 +83,7 @@ def _bucket_tags(session: AwsSession, region: str | None, name: str) -> Tags | N
 
 
 def _queues_there(steps: Steps, session: AwsSession) -> Iterator[Found]:
-    for region, queues in _made(steps, _QUEUE).items():
+    for region, queues in _made(steps, QUEUE).items():
         urls = _queue_urls([str(step.after["name"]) for step in queues], region, session)
         met = [(step, name) for step in queues if (name := str(step.after["name"])) in urls]
         tags = at_once(partial(_queue_tags, session, region), [urls[name] for _, name in met])
