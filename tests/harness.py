@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +140,7 @@ class Running:
     def kill(self, kind: str) -> None:
         killed = self.processes(kind)
         assert killed, f"no {kind} to kill"
-        for process in killed:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_all(killed)
 
     def stop(self, sign: int = signal.SIGINT) -> float:
         """End it; the seconds that took."""
@@ -157,9 +155,7 @@ class Running:
             self.process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=15)
-        for process in self._all():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_all(self._all())
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -180,6 +176,13 @@ def processes_in(folder: Path) -> list[psutil.Process]:
             if at_home and ("buildflow" in words or "redis-server" in words) and process.pid != os.getpid():
                 found.append(process)
     return found
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL to each. Some may be gone by then: a part dies with its parent."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _kind(process: psutil.Process) -> str:

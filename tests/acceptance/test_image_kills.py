@@ -1,6 +1,5 @@
 """The app itself, killed while it classifies: after a restart every image has exactly one row."""
 
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.harness import Running, example, processes_in, rows, running, status, wait_for
+from tests.harness import Running, example, kill_all, processes_in, rows, running, status, wait_for
 from tests.pictures import COLOURS, picture
 
 pytestmark = pytest.mark.slow
@@ -70,8 +69,7 @@ def test_a_run_killed_during_classification(folder: Path, everything: bool) -> N
         upload_all(app)
         wait_for((folder / "waits").exists, words="it classifies")
         victims = processes_in(folder) if everything else [psutil.Process(app.process.pid)]
-        for process in victims:
-            process.send_signal(signal.SIGKILL)
+        kill_all(victims)
         app.process.wait(timeout=10)
         wait_for(lambda: not processes_in(folder), 10, "all parts die with their supervisor")
     (folder / "killed").touch()

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from buildflow.providers.redis_service import find_server
-from tests.harness import PLATFORM, environment, wait_for
+from tests.harness import PLATFORM, environment, kill_all, wait_for
 
 NETWORK = "10.77.0"
 SWITCH = f"{NETWORK}.1"
@@ -74,9 +74,7 @@ class Part:
 
     def kill(self) -> None:
         """End it at once, and all that it started."""
-        for process in [self.process, *self.process.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_all([self.process, *self.process.children(recursive=True)])
         self.entered.wait(timeout=10)
 
 

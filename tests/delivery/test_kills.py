@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Running, platform, project, rows, running, status, wait_for
+from tests.harness import Running, kill_all, platform, project, rows, running, status, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -94,8 +94,7 @@ def test_a_killed_run_starts_again_where_it_was(folder: Path, everything: bool) 
         drop(app, *NAMES)
         wait_for((folder / "begun").exists)
         victims = app._all() if everything else [p for p in app._all() if p.pid == app.process.pid]
-        for process in victims:
-            process.send_signal(signal.SIGKILL)
+        kill_all(victims)
         app.process.wait(timeout=10)
         wait_for(lambda: not app._all(), 10, "all parts die with their supervisor")
     (folder / ".buildflow/local/buckets/kills-local-drops/meanwhile").write_text("meanwhile")

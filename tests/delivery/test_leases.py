@@ -1,6 +1,5 @@
 """Leases of a running worker: renewed while a handler works or a group fills, kept over the loss of the broker."""
 
-import contextlib
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,18 @@ import psutil
 import pytest
 
 from tests.delivery import measured
-from tests.harness import PLATFORM, environment, platform, processes_in, project, rows, running, status, wait_for
+from tests.harness import (
+    PLATFORM,
+    environment,
+    kill_all,
+    platform,
+    processes_in,
+    project,
+    rows,
+    running,
+    status,
+    wait_for,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -126,9 +136,7 @@ def test_what_a_killed_worker_held_is_with_another_within_the_lease(tmp_path: Pa
         victim = psutil.Process(other.pid)
         victims = [victim, *victim.children(recursive=True)]
         killed = time.time()
-        for process in victims:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_all(victims)
         other.wait()
         wait_for(lambda: len(calls(folder)) == 4)
         wait_for(lambda: not status(folder)["consumers"][0]["in_flight"])
@@ -174,6 +182,5 @@ def test_a_run_whose_log_nobody_reads_still_restarts_its_parts_and_ends(tmp_path
         assert time.monotonic() - started < 10
         assert processes_in(folder) == []
     finally:
-        for process in processes_in(folder):
-            process.kill()
+        kill_all(processes_in(folder))
         run.wait()
