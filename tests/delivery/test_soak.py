@@ -129,11 +129,11 @@ def test_ten_thousand_elements_each_are_in_duckdb_and_postgresql_once_whatever_i
             assert stack.dead(consumer) == []
         expect_each_once(stack, "duckdb_rows", range(number))
         expect_each_once(stack, "postgres_rows", range(number))
+        wait_for(lambda: count(stack, "ticks") >= seconds - 5, words="the ticks that were missed")
         ticks = sorted(row["time"] for row in stack.rows("ticks"))
         assert {later - earlier for earlier, later in pairwise(ticks)} == {timedelta(seconds=1)}, (
             "every second has one tick"
         )
-        assert len(ticks) >= seconds - 5
     finally:
         stack.end()
     told = ", ".join(f"{victim} {times}" for victim, times in sorted(Counter(killed).items()))
@@ -173,12 +173,12 @@ def work(job: Message[Job]) -> Row:
 
 def test_a_run_that_is_stopped_under_load_drains_in_ten_seconds_and_nothing_is_delivered_twice(tmp_path: Path) -> None:
     stack = Stack(project(tmp_path, STOP, app=STOP_APP))
-    number, longest = 2_000, 0.0
+    number, longest = 6_000, 0.0
     try:
         stack.ready()
         send(stack, "jobs", 0, number)
         for part in (1, 2):
-            wait_for(lambda: count(stack, "results") > part * number / 4, words="it is at work")  # noqa: B023
+            wait_for(lambda: count(stack, "results") > part * 500, words="it is at work")  # noqa: B023
             longest = max(longest, stack.app.stop(signal.SIGTERM))
             assert longest < 10
             stack.app.end()
@@ -242,7 +242,7 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path: Path, smal
                 file.write(bytes(4096))
         assert shutil.disk_usage(small_disk).free == 0
         send(stack, "for_disk", 500, 3000)
-        stack.app.wait_for_line("No space left on device", 20)
+        stack.app.wait_for_line("No space left on device")
         time.sleep(4)  # long enough for more attempts than there are
         assert stack.dead("disk") == []
         filler.unlink()
@@ -256,7 +256,12 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path: Path, smal
 
 HOLDER = """
 import sys, time, duckdb
-connection = duckdb.connect(sys.argv[1])
+while True:
+    try:
+        connection = duckdb.connect(sys.argv[1])
+        break
+    except duckdb.IOException:  # the app has it for a moment
+        time.sleep(0.01)
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))
 connection.close()
@@ -280,13 +285,15 @@ def test_sinks_that_are_away_for_twenty_seconds_cost_no_element_and_no_attempt(t
         servers = [p for p in psutil.process_iter() if _is_postgres(p, tmp_path)]
         assert servers
         for server in servers:
-            server.suspend()
+            with suppress(psutil.NoSuchProcess):  # a backend whose work was done
+                server.suspend()
         for source in ("for_duckdb", "for_postgres"):
             send(stack, source, 100, number)
-        held.wait(timeout=away + 10)
+        held.wait(timeout=away + 60)
         assert stack.left("for_duckdb", "for_postgres")
         for server in servers:
-            server.resume()
+            with suppress(psutil.NoSuchProcess):
+                server.resume()
         stack.wait_until_drained("for_duckdb", "for_postgres")
         for consumer, rows in (("duckdb", "duckdb_rows"), ("postgres", "postgres_rows")):
             assert stack.dead(consumer) == []
@@ -367,14 +374,14 @@ def test_a_clock_that_goes_back_an_hour_and_is_set_right_loses_nothing(tmp_path:
         wait_for(lambda: count(stack, "results") > 100, words="it is at work")
         clock.write_text("-3600")
         wait_for(lambda: now() < time.time() - 3000, words="Redis believes it is an hour ago")
-        wait_for(lambda: count(stack, "results") >= 990, 30, "all but those that wait for their second attempt")
+        wait_for(lambda: count(stack, "results") >= 990, words="all but those that wait for their second attempt")
         send(stack, "jobs", 1000, 2000)
         wait_for(lambda: count(stack, "results") > 1200, words="it is at work")
         for victim in ("worker", "watcher"):
             stack.app.kill(victim)
-        wait_for(lambda: count(stack, "results") >= 1990, 30, "what a dead worker held comes again")
+        wait_for(lambda: count(stack, "results") >= 1990, words="what a dead worker held comes again")
         ticks = count(stack, "ticks")
-        wait_for(lambda: count(stack, "ticks") > ticks + 3, 20, f"the clock ticks: {stack.app.text}")
+        wait_for(lambda: count(stack, "ticks") > ticks + 3, words=f"the clock ticks: {stack.app.text}")
         clock.write_text("+0")
         stack.wait_until_drained("jobs")
         expect_each_once(stack, "results", range(2000))
@@ -388,11 +395,9 @@ def test_a_clock_that_goes_back_an_hour_and_is_set_right_loses_nothing(tmp_path:
 MANY = """
 project: many
 primitives:
-  for_nobody: {type: queue}
   for_duckdb: {type: queue}
   results: {type: table, columns: app:Row}
 consumers:
-  nobody: {source: for_nobody, handler: app:look, batch: {size: 1000}}
   duckdb: {source: for_duckdb, handler: app:work, sink: results, batch: {size: 1000}}
 """
 
@@ -406,9 +411,6 @@ class Job:
 @dataclass
 class Row:
     number: int
-
-def look(jobs: list[Job]) -> None:
-    assert all(job.number >= 0 for job in jobs)
 
 def work(jobs: list[Job]) -> list[Row]:
     return [Row(job.number) for job in jobs]
@@ -446,14 +448,16 @@ def work_off(stack: Stack, source: str, number: int, ahead: int) -> Sizes:
 
 
 def test_a_million_messages_leave_the_workers_memory_as_it_was(tmp_path: Path) -> None:
+    number = 1_000_000
     stack = Stack(project(tmp_path, MANY, app=MANY_APP))
     try:
-        sizes = work_off(stack.ready(), "for_nobody", 1_000_000, ahead=100_000)
+        sizes = work_off(stack.ready(), "for_duckdb", number, ahead=100_000)
+        assert count(stack, "results") == number
     finally:
         stack.end()
     early = max(size for done, size in sizes if 150_000 <= done < 250_000)
     late = max(size for done, size in sizes if done >= 250_000)
-    measured.tell(f"memory over a million messages: {early / 1e6:.0f} MB at 200,000, {late / 1e6:.0f} MB at most later")
+    measured.tell(f"a million messages into DuckDB: {early / 1e6:.0f} MB at 200,000, {late / 1e6:.0f} MB at most later")
     assert late <= 1.1 * early
 
 

@@ -120,7 +120,7 @@ def test_an_id_is_kept_for_longer_than_sqs_keeps_a_message(session: AwsSession, 
     DRIVER.create(orders, session)
     entry = Entry("1", [{"id": 1}])
     DRIVER.sink(orders, session).commit("c", [entry])
-    older = f'UPDATE _buildflow.elements SET "at" = now() - INTERVAL {days} DAYS'
+    older = f'UPDATE _buildflow."main.shop_aws_orders" SET "at" = now() - INTERVAL {days} DAYS'
     database(session.root / "data/shared.duckdb").write(lambda connection: connection.execute(older))
     DRIVER.sink(orders, session).commit("c", [Entry("2", [])])  # it prunes
     DRIVER.sink(orders, session).commit("c", [entry])

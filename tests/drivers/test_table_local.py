@@ -15,6 +15,7 @@ from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource, ResourceGraph
 from buildflow.primitives.base import Action, Entry, SeenBefore
+from buildflow.primitives.element_ids import mark_of, new_id
 from buildflow.primitives.table import duckdb_table
 from buildflow.primitives.table.duckdb_file import database
 from buildflow.primitives.table.local import DRIVER
@@ -325,6 +326,28 @@ def test_a_table_made_anew_takes_every_element_again(session):
         DRIVER.delete(resource(), session)
 
 
+def test_a_table_that_is_renamed_remembers_its_elements_and_none_of_what_had_the_name_before(session):
+    sales = resource(name="sales")
+    DRIVER.create(sales, session)
+    DRIVER.sink(sales, session).commit("w", entries("2"))
+    database(session.root / session.dir / "tables.duckdb").write(lambda c: c.execute("DROP TABLE sales"))  # by hand
+    DRIVER.create(resource(), session)
+    DRIVER.sink(resource(), session).commit("w", entries("1"))
+    DRIVER.update(resource(), sales, session)
+    DRIVER.sink(sales, session).commit("w", entries("1", "2"))
+    assert stored(session, sales) == [1, 2]
+
+
+def test_an_element_is_told_from_all_others_whatever_ids_they_have(session):
+    DRIVER.create(resource(), session)
+    sink = DRIVER.sink(resource(), session)
+    ids = [new_id() for _ in range(3000)] + [f"{number:012x}8abc8abc{'0' * 12}" for number in range(3000)]
+    for start in range(0, len(ids), 1000):
+        sink.commit("w", [Entry(id, [{"id": start + n}]) for n, id in enumerate(ids[start : start + 1000])])
+    sink.commit("w", [Entry(id, [{"id": -1}]) for id in random.sample(ids, 2000)])
+    assert stored(session) == list(range(6000))
+
+
 def test_a_bad_row_takes_its_whole_commit_and_no_other(session):
     DRIVER.create(resource(), session)
     sink = DRIVER.sink(resource(), session)
@@ -348,14 +371,14 @@ def test_a_table_that_is_not_applied_says_so(session):
     assert stored(session) == []
 
 
-def test_old_markers_are_pruned_now_and_then(session, monkeypatch):
+def test_old_marks_are_pruned_now_and_then(session, monkeypatch):
     DRIVER.create(resource(), session)
     path = session.root / session.dir / "tables.duckdb"
-    old = "INSERT INTO _buildflow.elements SELECT 't', 'w', '77', now() - INTERVAL 16 DAYS, 5"
+    old = 'INSERT INTO _buildflow."main.orders" SELECT 7, 7, now() - INTERVAL 16 DAYS'
     database(path).write(lambda c: c.execute(old))
     sink = DRIVER.sink(resource(), session)
     sink.commit("w", entries("1"))
-    count = "SELECT count(*) AS n FROM _buildflow.elements"
+    count = 'SELECT count(*) AS n FROM _buildflow."main.orders"'
     assert DRIVER.handle(resource(), session).query(count) == [{"n": 1}]
     database(path).write(lambda c: c.execute(old))
     sink.commit("w", entries("2"))
@@ -419,10 +442,9 @@ def test_rows_and_ids_agree_whenever_the_writer_is_killed(session):
         process.join()
         handle = DRIVER.handle(resource(), session)
         rows = handle.query("SELECT id, count(*) AS n FROM orders GROUP BY id ORDER BY id")
-        marks = handle.query("SELECT CAST(id AS BIGINT) AS id, count(*) AS n FROM _buildflow.elements GROUP BY id")
+        marks = [(m["key"] << 64) + m["rest"] for m in handle.query('SELECT * FROM _buildflow."main.orders"')]
         assert {row["n"] for row in rows} == {2}
-        assert {mark["n"] for mark in marks} == {1}
-        assert {row["id"] for row in rows} == {mark["id"] for mark in marks}
+        assert sorted(mark_of("w", str(row["id"])) for row in rows) == sorted(marks)
         assert set(range(count.value)) <= {row["id"] for row in rows}, "what was reported is durable"
 
 

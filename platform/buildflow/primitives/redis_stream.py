@@ -11,7 +11,6 @@ import os
 import struct
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -19,6 +18,7 @@ from itertools import accumulate, chain, islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildflow.primitives.base import Element
+from buildflow.primitives.element_ids import new_id
 from buildflow.providers import process_identity
 from buildflow.providers.redis_client import spoken
 
@@ -412,7 +412,7 @@ def entry_fields(
 ) -> dict[str, str | bytes | int]:
     """An element as the fields of its entry, for whoever appends in a script of his own."""
     return {
-        "id": id or uuid.uuid4().hex,
+        "id": id or new_id(),
         "body": body,
         "headers": json.dumps(dict(headers)) if headers else "{}",
         "sent_at": int(time.time() * 1000),
@@ -459,7 +459,7 @@ def _endings(beside: Sequence[str]) -> list[str]:
 
 
 def _outgoing(body: bytes, headers: Mapping[str, str], id: str | None) -> tuple[str, str, bytes]:
-    return id or uuid.uuid4().hex, json.dumps(dict(headers)) if headers else "{}", body
+    return id or new_id(), json.dumps(dict(headers)) if headers else "{}", body
 
 
 _PACKED = struct.Struct(">dIIIIB")

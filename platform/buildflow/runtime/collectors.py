@@ -14,8 +14,6 @@ the route's: two clients that choose the same one are taken for one.
 """
 
 import inspect
-import itertools
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -30,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from buildflow.errors import HandlerRejected, InvalidRow, ServiceUnavailable
 from buildflow.ir.runtime import RoutePlan
 from buildflow.primitives.base import Entry, flatten
+from buildflow.primitives.element_ids import new_id
 from buildflow.runtime.bodies import JSON_LINES, MOST_ERRORS, WITHOUT_BODY, Bodies, body_of, content_type
 from buildflow.runtime.committer import Committer, CommitterFull, RowsRefused
 from buildflow.runtime.connections import Connections
@@ -87,8 +86,6 @@ class Collector:
     def __init__(self, route: RoutePlan, committer: Committer) -> None:
         self.writer = f"{route.method} {route.path}"
         self._committer = committer
-        self._unique = uuid.uuid4().hex
-        self._numbers = itertools.count()
         self._message_ids = committer.message_ids
         self.status = route.status or (202 if self._message_ids else 200)
 
@@ -151,9 +148,7 @@ class Collector:
     def _id(self, request: Request) -> str:
         key = next((value for name, value in request.scope["headers"] if name == b"idempotency-key"), None)
         if key is None:
-            return (
-                "" if self._committer.transactional else f"{self._unique}{next(self._numbers):012x}"
-            )  # no system call
+            return "" if self._committer.transactional else new_id()
         if not 0 < len(key) <= LONGEST_KEY:
             raise HTTPException(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} characters")
         return str(key, "latin-1")

@@ -4,7 +4,6 @@ acknowledged, and rows are written only when asked for."""
 import asyncio
 import contextlib
 import json
-import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from urllib.parse import unquote
 from buildflow.errors import BuildflowError, DependencyFailed
 from buildflow.ir.runtime import ConsumerPlan, Injection, RoutePlan, RuntimePlan
 from buildflow.primitives.base import Element, Entry
+from buildflow.primitives.element_ids import new_id
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.delivery import ConsumerRunner
 from buildflow.runtime.dependencies import Container
@@ -69,7 +69,7 @@ async def invoke_consumer(
 
 
 def _element(body: bytes, headers: Mapping[str, str]) -> Element:
-    return Element(id=uuid.uuid4().hex, body=body, receipt="", headers=headers, sent_at=datetime.now(UTC))
+    return Element(id=new_id(), body=body, receipt="", headers=headers, sent_at=datetime.now(UTC))
 
 
 def _items(body: bytes) -> list[bytes]:

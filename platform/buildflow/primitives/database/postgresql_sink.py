@@ -1,7 +1,6 @@
 """A database as a sink: rows and the marks of their elements in one transaction."""
 
 import base64
-import hashlib
 import re
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from buildflow.primitives.base import EFFECTIVELY_ONCE, KEEP_DAYS, Entry, SeenBe
 from buildflow.primitives.database.postgresql_columns import type_of
 from buildflow.primitives.database.postgresql_pool import Connection, Pool
 from buildflow.primitives.database.postgresql_table import SinkTable, prepare_marks
+from buildflow.primitives.element_ids import mark_of
 from buildflow.primitives.rows import RowEncoder, Wire
 from buildflow.primitives.table.duckdb_table import PRUNE_EVERY
 
@@ -96,8 +96,8 @@ class PostgreSQLSink:
         asked = sorted({key for key in keys if key})
         if not asked:
             return set()
-        mark = sql.SQL("INSERT INTO {} (key) SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING RETURNING key")
-        cursor = connection.execute(mark.format(self._table.marks), [f"{{{','.join(asked)}}}"])
+        insert = sql.SQL("INSERT INTO {} (key) SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING RETURNING key")
+        cursor = connection.execute(insert.format(self._table.marks), [f"{{{','.join(asked)}}}"])
         return set(asked) if cursor.rowcount == len(asked) else {key.hex for (key,) in cursor.fetchall()}
 
     def _prune(self, connection: Connection) -> None:
@@ -110,7 +110,8 @@ class PostgreSQLSink:
 
 
 def _key(writer: str, id: str) -> str:
-    return hashlib.blake2b(f"{writer}\0{id}".encode(), digest_size=16).hexdigest()
+    """A mark as PostgreSQL's `uuid`."""
+    return f"{mark_of(writer, id):032x}"
 
 
 def _insert(table: SinkTable, keys: Sequence[str]) -> sql.Composed:

@@ -1,12 +1,12 @@
 """A queue on the local stack: a Redis stream."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from buildflow.errors import ResourceFailed
 from buildflow.ir.graph import Resource
 from buildflow.primitives.base import AT_LEAST_ONCE, Action, Change, Entry
+from buildflow.primitives.element_ids import derived_id
 from buildflow.primitives.messages import Encoder, encode, encoder
 from buildflow.primitives.redis_stream import Outgoing, RedisStream, check_key
 from buildflow.providers.base import LocalSession, physical_name
@@ -106,7 +106,7 @@ class QueueSink:
 
     def message_ids(self, writer: str, entry: Entry) -> list[str]:
         """The ids under which an entry's rows are sent."""
-        return [_message_id(writer, entry.id, index) for index in range(len(entry.rows))]
+        return [derived_id(entry.id, writer, str(index)) for index in range(len(entry.rows))]
 
     def close(self) -> None:
         self._stream.close()
@@ -134,10 +134,6 @@ def _data(row: Any) -> Any:
 
 def _attributes(row: Any) -> Mapping[str, str]:
     return row.attributes if isinstance(row, Message) else {}
-
-
-def _message_id(writer: str, element: str, index: int) -> str:
-    return hashlib.sha256(f"{writer}\0{element}\0{index}".encode()).hexdigest()[:32]
 
 
 def _lease(resource: Resource) -> float:

@@ -10,12 +10,12 @@ import binascii
 import contextlib
 import json
 import re
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from buildflow.errors import BadMessage
+from buildflow.primitives.element_ids import new_id
 
 LARGEST = 1_048_576
 """Bytes of a message with its attributes, and of all messages of one request. Source:
@@ -45,7 +45,7 @@ def envelope(
 ) -> Envelope:
     """Raises `BadMessage` for one that is too large. Headers in `first` become attributes before others do, and one
     that has more of them than a message has attributes is refused: who filters by them would not get it."""
-    id = id or uuid.uuid4().hex
+    id = id or new_id()
     text = _text(body)
     encoding = {} if text is not None else {ENCODING: "base64"}
     if text is None:

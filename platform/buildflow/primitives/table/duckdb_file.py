@@ -40,6 +40,11 @@ LINGER = 0.005
 """Seconds for which a writer waits for one more job before it lets go: re-attaching would cost as much."""
 PATIENCE = 10.0
 """Seconds for which a program that does not know our locks (the duckdb shell) may keep the file."""
+RENEW = 250
+"""Attachments after which an instance is replaced: it keeps some 10 kB of each that wrote. A new one takes 20 ms."""
+ROW_GROUP = 30_720
+"""Rows that are compressed together, a quarter of DuckDB's own choice. Whenever the file is let go, groups that are
+not full are merged, three at a time: what that takes of memory and of time grows with their size."""
 CATALOG = "_file"
 """The attached file's name inside the instance: one that no schema has, or `schema.table` were ambiguous."""
 
@@ -71,6 +76,7 @@ class DuckDBFile:
         self._pid = os.getpid()
         self._locks = StoreLocks(path)
         self._instance: Connection | None = None
+        self._attachments = 0
         self._attached = ""  # "", "read", "write" (cursors may be lent) or "closing" (they may not)
         self._cursors = 0
         self._writer: Connection | None = None
@@ -151,13 +157,22 @@ class DuckDBFile:
             self._instance.execute("SET GLOBAL TimeZone = 'UTC'")
         return self._instance
 
-    def _attach(self, options: str = "") -> None:
+    def _attach(self, options: str) -> None:
         location = str(self.path).replace("'", "''")
         self._root().execute(f"ATTACH '{location}' AS {CATALOG} {options}")
+        self._attachments += 1
 
     def _detach(self) -> None:
         if self._instance is not None:
             self._instance.execute(f"DETACH {CATALOG}")
+            if self._attachments >= RENEW:
+                self._close()
+
+    def _close(self) -> None:
+        """Close the instance; the next use makes another."""
+        if self._instance is not None:
+            self._instance.close()
+        self._instance, self._broken, self._attachments = None, False, 0
 
     @staticmethod
     def _use(cursor: Connection) -> Connection:
@@ -223,7 +238,7 @@ class DuckDBFile:
             _changed.wait_for(lambda: not _paused)
             self._attached = "closing"
             try:
-                self._attach()
+                self._attach(f"(ROW_GROUP_SIZE {ROW_GROUP})")
                 cursor = self._use(self._root().cursor())
             except BaseException:
                 self._attached = ""
@@ -237,9 +252,8 @@ class DuckDBFile:
             _changed.wait_for(lambda: not self._cursors)
         try:
             cursor.close()
-            if self._broken and self._instance is not None:
-                self._instance.close()
-                self._instance, self._broken = None, False
+            if self._broken:
+                self._close()
             else:
                 self._detach()
         finally:
@@ -340,10 +354,9 @@ class DuckDBFile:
                 job.future.set_exception(exc)
 
     def close_idle(self) -> None:
-        """Close the instance if nothing is attached to it; the next use makes another. Needs the lock."""
-        if self._instance is not None and not self._attached:
-            self._instance.close()
-            self._instance = None
+        """Close the instance if nothing is attached to it. Needs the lock."""
+        if not self._attached:
+            self._close()
 
     def leave_to_parent(self) -> None:
         """In a forked child: never run the destructors of the parent's instance, which would checkpoint its

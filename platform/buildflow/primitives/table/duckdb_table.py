@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from buildflow.errors import BuildflowError, InvalidRow, ResourceFailed, ServiceUnavailable
 from buildflow.ir.columns import Column
 from buildflow.primitives.base import EFFECTIVELY_ONCE, KEEP_DAYS, Entry, SeenBefore
+from buildflow.primitives.element_ids import mark_of
 from buildflow.primitives.rows import RowEncoder
-from buildflow.primitives.table.duckdb_columns import quote, readable, text
+from buildflow.primitives.table.duckdb_columns import quote, readable
 from buildflow.primitives.table.duckdb_file import database
 from buildflow.primitives.table.duckdb_query import query
 
@@ -25,8 +26,6 @@ else:
 
 PRUNE_EVERY = 3600.0
 """Seconds between prunings in one process: a pass over a column whose min-max index skips nearly all."""
-
-MARKERS = "_buildflow.elements"
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,15 @@ class Location:
         return f"{quote(self.schema)}.{quote(self.table)}"
 
     @property
+    def marks(self) -> str:
+        """Its companion, which keeps the marks of the elements that were written to it."""
+        return f"_buildflow.{quote(self.name_of_marks)}"
+
+    @property
+    def name_of_marks(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+    @property
     def name(self) -> str:
         """What a user's SQL calls it."""
         return ".".join(readable(part) for part in (self.schema, self.table) if part != "main")
@@ -49,24 +57,23 @@ class Location:
 
 @dataclass(frozen=True)
 class _Write:
-    """One commit, encoded: a writer, its elements' ids and their rows as JSON fragments."""
+    """One commit, encoded: its elements' marks (None for what is never skipped) and their rows as JSON fragments."""
 
-    writer: str
-    ids: tuple[str, ...]
+    marks: tuple[int | None, ...]
     fragments: tuple[str, ...]
     fresh: bool
 
-    def repeats(self, seen: Container[tuple[str, str]]) -> bool:
-        """Whether one of its ids was seen, or comes twice."""
-        ids = [id for id in self.ids if id]
-        return len(set(ids)) < len(ids) or any((self.writer, id) in seen for id in ids)
+    def repeats(self, seen: Container[int]) -> bool:
+        """Whether one of its marks was seen, or comes twice."""
+        marks = [mark for mark in self.marks if mark is not None]
+        return len(set(marks)) < len(marks) or any(mark in seen for mark in marks)
 
 
 class TableWriter:
-    """Writes rows together with the ids of the elements that they came of.
+    """Writes rows together with the marks of the elements that they came of.
 
-    Markers have no index, which would cost a commit ten times as much at a million ids; under the writer's
-    lock a join is enough. They name the table, so that one element may go to two sinks.
+    Marks have no index, which would cost a commit ten times as much at a million of them. Under the writer's lock
+    a join of their first halves is enough, and marks of one time lie together: it skips nearly all.
     """
 
     def __init__(self, location: Location, columns: Sequence[Column]) -> None:
@@ -81,96 +88,90 @@ class TableWriter:
 
     def write(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
         """All or none; entries of a (writer, id) that was written before are skipped, or with `fresh` refused by
-        `SeenBefore`. An empty id is never skipped and leaves no marker."""
+        `SeenBefore`. An empty id is never skipped and leaves no mark."""
         fragments = self._encoder.encode([list(entry.rows) for entry in entries])
-        job = _Write(writer, tuple(entry.id for entry in entries), tuple(fragments), fresh)
+        marks = tuple(mark_of(writer, entry.id) if entry.id else None for entry in entries)
         with _in_words(self._location):
-            file = database(self._location.path)
             if not self._prepared:
-                file.write(prepare_markers)
+                self._change(lambda connection: prepare_marks(connection, self._location))
                 self._prepared = True
-            file.write_together(self._insert, self._run, job)  # the SQL says all that a group must share
+            self._commit(_Write(marks, tuple(fragments), fresh))
+
+    def _change(self, work: Callable[[Connection], None]) -> None:
+        database(self._location.path).write(work)
+
+    def _commit(self, write: _Write) -> None:
+        """Durable when this returns. The SQL says all that a group must share."""
+        database(self._location.path).write_together(self._insert, self._run, write)
 
     def _run(self, connection: Connection, writes: Sequence[_Write]) -> Sequence[None]:
-        seen = self._seen(connection, writes)
-        fragments, marks = [], []
+        seen = self._seen(connection, [mark for write in writes for mark in write.marks if mark is not None])
+        fragments, new = [], []
         for write in writes:
             if write.fresh and write.repeats(seen):
                 raise SeenBefore
-            for id, fragment in zip(write.ids, write.fragments, strict=True):
-                if id:
-                    if (write.writer, id) in seen:
+            for mark, fragment in zip(write.marks, write.fragments, strict=True):
+                if mark is not None:
+                    if mark in seen:
                         continue
-                    seen.add((write.writer, id))
-                    marks.append({"w": write.writer, "i": id})
+                    seen.add(mark)
+                    new.append(mark)
                 if fragment:
                     fragments.append(fragment)
         if fragments:
             connection.execute(self._insert, [f"[{','.join(fragments)}]"])
-        if marks:
-            self._mark(connection, marks)
+        if new:
+            self._mark(connection, new)
         return [None] * len(writes)
 
-    def _seen(self, connection: Connection, writes: Sequence[_Write]) -> set[tuple[str, str]]:
-        """Which of the elements were committed before. Nearly always none were, which the keys alone show."""
-        asked = [{"w": write.writer, "i": id} for write in writes for id in write.ids if id]
-        if not asked:
+    def _seen(self, connection: Connection, marks: Sequence[int]) -> set[int]:
+        """Which of the elements were committed before. Nearly always none were, which first halves alone show."""
+        if not marks:
             return set()
-        hits = connection.execute(
-            f"SELECT DISTINCT e.key FROM {_elements(self._location)} n JOIN {MARKERS} e ON e.key = n.key",
-            [json.dumps(asked)],
-        ).fetchall()
-        if not hits:
-            return set()
-        found = connection.execute(
-            f'SELECT writer, id FROM {MARKERS} WHERE "table" = ? '
-            "AND key IN (SELECT unnest(from_json(?, '[\"UBIGINT\"]')))",
-            [self._location.sql, json.dumps([key for (key,) in hits])],
-        ).fetchall()
-        return set(found)
+        hits = self._marked(connection, "m.key", [mark >> _HALF for mark in marks])
+        found = self._marked(connection, "m.key, m.rest", [key for (key,) in hits]) if hits else []
+        return {key << _HALF | rest for key, rest in found}
 
-    def _mark(self, connection: Connection, marks: Sequence[Mapping[str, str]]) -> None:
-        connection.execute(f"INSERT INTO {MARKERS} SELECT n.* FROM {_elements(self._location)} n", [json.dumps(marks)])
+    def _marked(self, connection: Connection, columns: str, keys: Sequence[int]) -> list[Any]:
+        """What is kept of elements whose marks have these first halves. Compared as they are (without `~`) DuckDB
+        would hand the keys to the scan as a filter, which takes 30 MB and more; their range is all it needs."""
+        return connection.execute(
+            f"SELECT DISTINCT {columns} FROM (SELECT unnest(from_json(?, '[\"UBIGINT\"]')) AS key) n "
+            f"JOIN {self._location.marks} m ON ~m.key = ~n.key WHERE m.key BETWEEN ?::UBIGINT AND ?::UBIGINT",
+            [json.dumps(keys), min(keys), max(keys)],
+        ).fetchall()
+
+    def _mark(self, connection: Connection, marks: Sequence[int]) -> None:
+        connection.execute(
+            f"INSERT INTO {self._location.marks} SELECT n.mark.key, n.mark.rest, now() "
+            """FROM (SELECT unnest(from_json(?, '[{"key":"UBIGINT","rest":"UBIGINT"}]')) AS mark) n""",
+            [json.dumps([{"key": mark >> _HALF, "rest": mark % (1 << _HALF)} for mark in marks])],
+        )
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_EVERY
-            connection.execute(f'DELETE FROM {MARKERS} WHERE "at" < now() - INTERVAL {KEEP_DAYS} DAYS')
+            connection.execute(f'DELETE FROM {self._location.marks} WHERE "at" < now() - INTERVAL {KEEP_DAYS} DAYS')
 
 
-def _elements(location: Location) -> str:
-    """The elements in a parameter, JSON records of writer `w` and id `i`, as rows of the marker table."""
-    wire = '[{"w":"VARCHAR","i":"VARCHAR"}]'
-    return (
-        f'(SELECT {text(location.sql)} AS "table", r.w AS writer, r.i AS id, now() AS "at", '
-        f"{marker_key(text(location.sql), 'r.w', 'r.i')} AS key "
-        f"FROM (SELECT unnest(from_json(?, '{wire}')) AS r))"
-    )
+_HALF = 64
+"""Bits of a mark in each of its two columns."""
 
 
-def marker_key(table: str, writer: str, id: str) -> str:
-    """A marker's key, as SQL: 64 bits to compare instead of three texts."""
-    return f"md5_number_lower(concat_ws(chr(0), {table}, {writer}, {id}))"
-
-
-def prepare_markers(connection: Connection) -> None:
+def prepare_marks(connection: Connection, location: Location) -> None:
+    """Make the table of marks where there is none."""
     connection.execute("CREATE SCHEMA IF NOT EXISTS _buildflow")
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {MARKERS} "
-        '("table" VARCHAR, writer VARCHAR, id VARCHAR, "at" TIMESTAMPTZ, key UBIGINT)'
-    )
+    connection.execute(f'CREATE TABLE IF NOT EXISTS {location.marks} (key UBIGINT, rest UBIGINT, "at" TIMESTAMPTZ)')
 
 
-def rename_markers(connection: Connection, before: Location, after: Location) -> None:
-    prepare_markers(connection)
-    connection.execute(
-        f'UPDATE {MARKERS} SET "table" = {text(after.sql)}, key = {marker_key(text(after.sql), "writer", "id")} '
-        f'WHERE "table" = {text(before.sql)}'
-    )
+def rename_marks(connection: Connection, before: Location, after: Location) -> None:
+    forget_marks(connection, after)  # of a table that somebody dropped by hand
+    prepare_marks(connection, before)
+    connection.execute(f"ALTER TABLE {before.marks} RENAME TO {quote(after.name_of_marks)}")
 
 
-def forget_markers(connection: Connection, location: Location) -> None:
+def forget_marks(connection: Connection, location: Location) -> None:
     """A table that is gone has seen nothing: made anew, it takes every element again."""
-    prepare_markers(connection)
-    connection.execute(f'DELETE FROM {MARKERS} WHERE "table" = {text(location.sql)}')
+    connection.execute("CREATE SCHEMA IF NOT EXISTS _buildflow")
+    connection.execute(f"DROP TABLE IF EXISTS {location.marks}")
 
 
 class DuckDBSink:

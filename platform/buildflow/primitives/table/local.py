@@ -16,9 +16,9 @@ from buildflow.primitives.table.duckdb_table import (
     DuckDBSink,
     DuckDBTable,
     Location,
-    forget_markers,
-    prepare_markers,
-    rename_markers,
+    forget_marks,
+    prepare_marks,
+    rename_marks,
 )
 from buildflow.providers.base import LocalSession
 
@@ -158,7 +158,7 @@ def _existing(connection: Connection, location: Location) -> dict[str, tuple[str
 
 
 def _create(connection: Connection, location: Location, columns: Sequence[Column]) -> None:
-    prepare_markers(connection)
+    prepare_marks(connection, location)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(location.schema)}")
     existing = _existing(connection, location)
     if not existing:
@@ -200,12 +200,12 @@ def _alter(
         connection.execute(statement)
     if before.table != after.table:
         connection.execute(f"ALTER TABLE {before.sql} RENAME TO {quote(after.table)}")
-        rename_markers(connection, before, after)
+        rename_marks(connection, before, after)
 
 
 def _drop(connection: Connection, location: Location) -> None:
     connection.execute(f"DROP TABLE IF EXISTS {location.sql}")
-    forget_markers(connection, location)
+    forget_marks(connection, location)
     (left,) = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ?",
         [location.schema],

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buildflow.errors import ServiceUnavailable
-from buildflow.primitives.table.duckdb_table import prepare_markers
 from buildflow.providers.secrets import SecretResolver
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class MotherDuck:
 
     def _transact(self, connection: Connection, work: Callable[[Connection], T]) -> T:
         if not self._prepared:
-            prepare_markers(connection)
+            connection.execute("CREATE SCHEMA IF NOT EXISTS _buildflow")
             connection.execute(f"CREATE TABLE IF NOT EXISTS {_TURNS} (number BIGINT)")
             connection.execute(f"INSERT INTO {_TURNS} SELECT 0 WHERE NOT EXISTS (FROM {_TURNS})")
             self._prepared = True

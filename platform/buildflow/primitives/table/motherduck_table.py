@@ -1,19 +1,17 @@
 """A table in MotherDuck: what the local driver does, in another place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildflow.errors import BuildflowError
 from buildflow.ir.columns import Column
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Entry
 from buildflow.primitives.table.duckdb_query import _fetch, _require_select
 from buildflow.primitives.table.duckdb_table import (
     DuckDBSink,
     DuckDBTable,
     Location,
     TableWriter,
-    _in_words,
     _Write,
 )
 from buildflow.primitives.table.local import (
@@ -28,7 +26,11 @@ from buildflow.primitives.table.local import (
 from buildflow.primitives.table.local import _in_words as _changed_in_words
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
     from buildflow.primitives.table.motherduck import MotherDuck
+else:
+    Connection = Any
 
 
 class MotherDuckTableDriver(DuckDBTableDriver):
@@ -77,17 +79,17 @@ def _store(resource: Resource, session: Any) -> "MotherDuck":
 
 
 class MotherDuckWriter(TableWriter):
-    """Writes rows together with the ids of the elements that they came of."""
+    """Writes where a store of its own says who is next, one commit at a time."""
 
     def __init__(self, store: "MotherDuck", location: Location, columns: Sequence[Column]) -> None:
         super().__init__(location, columns)
         self._store = store
 
-    def write(self, writer: str, entries: Sequence[Entry], *, fresh: bool = False) -> None:
-        fragments = self._encoder.encode([list(entry.rows) for entry in entries])
-        job = _Write(writer, tuple(entry.id for entry in entries), tuple(fragments), fresh)
-        with _in_words(self._location):
-            self._store.write(lambda connection: self._run(connection, [job]))
+    def _change(self, work: Callable[[Connection], None]) -> None:
+        self._store.write(work)
+
+    def _commit(self, write: _Write) -> None:
+        self._store.write(lambda connection: self._run(connection, [write]))
 
 
 class MotherDuckSink(DuckDBSink):
