@@ -27,7 +27,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT / "platform"), "NO_COLOR": "1", **more}
 
 
-def platform(folder: Path, *arguments: str, input: str = "", timeout: float = 60, **more: str) -> Any:
+def platform(folder: Path, *arguments: str, input: str = "", timeout: float = 180, **more: str) -> Any:
     """Run one command to its end."""
     return subprocess.run(
         [*PLATFORM, *arguments], cwd=folder, env=environment(**more), input=input, capture_output=True, text=True,
@@ -52,7 +52,11 @@ def project(folder: Path, yaml: str, **modules: str) -> Path:
     return folder
 
 
-def wait_for(what: Callable[[], Any], timeout: float = 30, words: str = "") -> Any:
+PATIENCE = 90.0
+"""Seconds until what has to come is given up, on a busy machine. A wait ends as soon as it came."""
+
+
+def wait_for(what: Callable[[], Any], timeout: float = PATIENCE, words: str = "") -> Any:
     """The first true answer of `what`; an AssertionError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -98,7 +102,7 @@ class Running:
     def text(self) -> str:
         return "\n".join(self.log)
 
-    def wait_for_line(self, pattern: str, timeout: float = 30) -> re.Match[str]:
+    def wait_for_line(self, pattern: str, timeout: float = PATIENCE) -> re.Match[str]:
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
@@ -110,7 +114,7 @@ class Running:
                     raise AssertionError(f"no line matches {pattern!r}:\n{self.text}")
                 self._changed.wait(min(left, 0.5))
 
-    def ready(self, timeout: float = 40) -> "Running":
+    def ready(self, timeout: float = PATIENCE) -> "Running":
         self.wait_for_line(r"ready in", timeout)
         return self
 
@@ -118,13 +122,13 @@ class Running:
     def url(self) -> str:
         return self.wait_for_line(r"open (http://[\d.:]+)")[1]
 
-    def get(self, path: str, timeout: float = 10) -> bytes:
+    def get(self, path: str, timeout: float = 30) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=timeout) as answer:
             return bytes(answer.read())
 
     def post(self, path: str) -> None:
         request = urllib.request.Request(self.url + path, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status == 200
 
     def get_json(self, path: str) -> Any:

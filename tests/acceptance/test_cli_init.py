@@ -76,22 +76,22 @@ def test_every_folder_of_templates_is_tested_here() -> None:
 
 
 def use_service(app: Running) -> None:
-    added = httpx2.post(f"{app.url}/notes", json={"text": "buy tea", "tags": ["shop"]})
+    added = httpx2.post(f"{app.url}/notes", json={"text": "buy tea", "tags": ["shop"]}, timeout=60)
     assert added.status_code == 201
     assert app.get_json(f"/notes/{added.json()['id']}")["text"] == "buy tea"
     assert [note["tags"] for note in app.get_json("/notes?search=tea&limit=1")] == [["shop"]]
-    assert httpx2.get(f"{app.url}/docs").status_code == 200
+    assert httpx2.get(f"{app.url}/docs", timeout=60).status_code == 200
     assert [row["text"] for row in rows(app.folder, "notes")] == ["buy tea"]
 
 
 def use_collector(app: Running) -> None:
-    assert httpx2.post(f"{app.url}/visits", json=[{"page": "/", "visitor": "ada"}]).status_code == 201
+    assert httpx2.post(f"{app.url}/visits", json=[{"page": "/", "visitor": "ada"}], timeout=60).status_code == 201
     assert app.get_json("/visits") == [{"page": "/", "visits": 1, "visitors": 1}]
     assert [row["visitor"] for row in rows(app.folder, "visits")] == ["ada"]
 
 
 def use_consumer(app: Running) -> None:
-    assert httpx2.post(f"{app.url}/orders", json={"item": "tea", "amount": 2}).status_code == 202
+    assert httpx2.post(f"{app.url}/orders", json={"item": "tea", "amount": 2}, timeout=60).status_code == 202
     sale = {"item": "tea", "amount": 2, "total": 900}
     assert wait_for(lambda: app.get_json("/sales")) == [sale]
     assert platform(app.folder, "send", "orders", '{"item": "gold"}').returncode == 0

@@ -97,7 +97,7 @@ def test_an_interruption_says_how_many_were_sent(post: Path) -> None:
     started = time.monotonic()
     wait_for(lambda: backlog(post, "slow") >= 20)
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=20)
+    out, said = process.communicate(timeout=30)
     took = time.monotonic() - started
     assert process.returncode == 130
     count = backlog(post, "slow")
@@ -117,7 +117,7 @@ def test_lines_of_a_pipe_are_sent_as_they_come(post: Path) -> None:
     process.stdin.flush()
     assert len(process.stdout.readline()) == 33, "its id is there before the pipe ends"
     assert backlog(post, "piped") == 1
-    out, said = process.communicate(b": 2}", timeout=20)
+    out, said = process.communicate(b": 2}", timeout=30)
     assert process.returncode == 0
     assert len(out.split()) == 1
     assert b"sent 2 to piped" in said

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import PLATFORM, Running, environment, platform, project, running, status, wait_for
+from tests.harness import PATIENCE, PLATFORM, Running, environment, platform, project, running, status, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli-status")]  # they share one running app
 
@@ -63,7 +63,8 @@ def test_a_consumer_s_figures(folder: Path) -> None:
     assert sent.returncode == 0, sent.stderr
     busy = wait_for(lambda: (c := consumer(folder, "unload"))["rate"] and c["in_flight"] and c["done"] and c)
     assert 0 < busy["rate"] <= 60
-    assert busy["backlog"] + busy["in_flight"] + busy["done"] >= 500
+    untold = 5 * 50  # a heart beats within 5 s, and 50 a second is the most that is done
+    assert busy["backlog"] + busy["in_flight"] + busy["done"] >= 600 - untold
     wait_for(lambda: consumer(folder, "unload")["done"] == 600)
     done = consumer(folder, "unload")
     assert (done["backlog"], done["in_flight"], done["failed"], done["dead_letters"]) == (0, 0, 0, 0)
@@ -95,7 +96,7 @@ def test_it_fits_into_80_columns(folder: Path) -> None:
         assert "1 of 1 children ready" in words
 
 
-def screen(folder: Path, width: int, *arguments: str, seconds: float = 20, stop_at: str = "") -> str:
+def screen(folder: Path, width: int, *arguments: str, seconds: float = PATIENCE, stop_at: str = "") -> str:
     """What a command writes to a terminal of so many columns, without colours; with `stop_at`, Ctrl-C comes when that
     was seen."""
     ours, theirs = pty.openpty()
@@ -115,7 +116,7 @@ def screen(folder: Path, width: int, *arguments: str, seconds: float = 20, stop_
                 if stop_at and plain(seen).count(stop_at) >= 2:
                     process.send_signal(signal.SIGINT)
                     stop_at = ""
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=30) == 0
     finally:
         process.kill()
         os.close(ours)
@@ -144,11 +145,11 @@ def test_watching_gives_a_line_of_json_a_second(folder: Path) -> None:
         if len(found) == 3:
             break
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=30)
     assert process.returncode == 0, said
     assert "Traceback" not in said
     assert all([p["kind"] for p in x["processes"]] == ["worker"] and x["ready"] for x in found)
-    assert 0.5 < (times[2] - times[0]) / 2 < 2.5
+    assert 0.2 < (times[2] - times[0]) / 2 < 5, "this process or that one may have been kept waiting"
     assert found[-1].keys() == status(folder).keys()
 
 
@@ -170,7 +171,7 @@ def test_what_stops_is_seen_and_watching_goes_on(tmp_path: Path) -> None:
             app.stop()
             assert any(not state for _, state in zip(range(20), states, strict=False))
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=30) == 0
         finally:
             process.kill()
             process.stdout.close()

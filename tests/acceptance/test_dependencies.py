@@ -46,9 +46,12 @@ consumers:
 
 SLOW = """
 import time
+from pathlib import Path
 
 def load_model() -> str:
     time.sleep(8)
+    while not Path("arrived").exists():
+        time.sleep(0.05)
     return "slow"
 
 def work(job: dict, model: str) -> dict:
@@ -63,6 +66,7 @@ def test_a_dependency_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
         send(tmp_path, "jobs", *({"n": n} for n in range(20)))
         found = status(tmp_path)
         assert (found["ready"], found["consumers"][0]["backlog"], found["consumers"][0]["in_flight"]) == (False, 20, 0)
+        (tmp_path / "arrived").touch()
         app.ready()
         wait_for(lambda: len(rows(tmp_path, "results")) >= 20)
         assert sorted(row["n"] for row in rows(tmp_path, "results")) == list(range(20))
@@ -114,7 +118,7 @@ def test_a_dependency_that_fails_keeps_its_pool_from_work_says_why_and_is_tried_
         (tmp_path / "opening-hours").touch()
         app.ready()
         wait_for(lambda: rows(tmp_path, "results") == [{"n": 1, "model": "open"}])
-        wait_for(lambda: worker(tmp_path)["error"] == "", 5, "status tells what the next heartbeat says")
+        wait_for(lambda: worker(tmp_path)["error"] == "", words="status tells what the next heartbeat says")
         assert len((tmp_path / "worker-tries").read_text()) >= 3
 
 
@@ -149,7 +153,7 @@ def _ask(port: int, path: str) -> tuple[int, dict[str, Any]]:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as good:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as good:
             return 200, json.loads(good.read())
     except urllib.error.HTTPError as exc:
         with exc:

@@ -39,15 +39,16 @@ def folder(tmp_path: Path) -> Path:
 
 def upload_all(app: Running) -> None:
     def upload(name: str) -> int:
-        return httpx2.post(f"{app.url}/image-upload", files={"image_file": (name, picture(IMAGES[name]))}).status_code
+        files = {"image_file": (name, picture(IMAGES[name]))}
+        return httpx2.post(f"{app.url}/image-upload", files=files, timeout=60).status_code
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(upload, IMAGES)) == {200}
 
 
 def expect_one_row_each(folder: Path) -> None:
-    wait_for(lambda: len(rows(folder, "classifications")) >= len(IMAGES), 60, "a row for every image")
-    wait_for(lambda: not any(c["backlog"] or c["in_flight"] for c in status(folder)["consumers"]), 40)
+    wait_for(lambda: len(rows(folder, "classifications")) >= len(IMAGES), words="a row for every image")
+    wait_for(lambda: not any(c["backlog"] or c["in_flight"] for c in status(folder)["consumers"]))
     assert sorted(row["image_name"] for row in rows(folder, "classifications")) == sorted(IMAGES)
 
 
@@ -70,8 +71,8 @@ def test_a_run_killed_during_classification(folder: Path, everything: bool) -> N
         wait_for((folder / "waits").exists, words="it classifies")
         victims = processes_in(folder) if everything else [psutil.Process(app.process.pid)]
         kill_all(victims)
-        app.process.wait(timeout=10)
-        wait_for(lambda: not processes_in(folder), 10, "all parts die with their supervisor")
+        app.process.wait(timeout=30)
+        wait_for(lambda: not processes_in(folder), words="all parts die with their supervisor")
     (folder / "killed").touch()
     with running(folder):
         expect_one_row_each(folder)

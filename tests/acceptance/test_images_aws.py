@@ -78,12 +78,12 @@ def test_from_the_page_through_s3_and_sqs_to_the_page(app: App) -> None:
     try:
         run.ready()
         upload(run.url, "red.png")
-        wait_for(lambda: [r["image_name"] for r in app.rows("classifications")] == ["red.png"], 30)
+        wait_for(lambda: [r["image_name"] for r in app.rows("classifications")] == ["red.png"])
         assert b"red.png" in run.get("/image-upload-results")
         app.client("s3").put_object(
             Bucket="image-classification-aws-images", Key="by hand/blue picture.png", Body=picture("blue")
         )
-        wait_for(lambda: len(app.rows("classifications")) == 2, 30)
+        wait_for(lambda: len(app.rows("classifications")) == 2)
         paths = {r["image_path"] for r in app.rows("classifications")}
         assert "by hand/blue picture.png" in paths
         assert run.stop() < 15
@@ -122,7 +122,7 @@ def parts(app: App) -> Iterator[tuple[Running, dict[str, Path]]]:
 def test_each_part_does_only_what_its_policy_allows_and_aws_refuses_the_rest(app: App) -> None:
     with parts(app) as (gateway, calls):
         upload(gateway.url, "green.png")
-        wait_for(lambda: "green.png" in {r["image_name"] for r in app.rows("classifications")}, 30)
+        wait_for(lambda: "green.png" in {r["image_name"] for r in app.rows("classifications")})
     for identity, path in calls.items():
         found = {needed(json.loads(line)) for line in path.read_text().splitlines()}
         statements = app.policy(identity)
@@ -141,7 +141,7 @@ def test_without_a_permission_the_app_says_which_one_it_lacks(app: App) -> None:
     try:
         with parts(app) as (gateway, _):
             files = {"image_file": ("red.png", picture("red"))}
-            answer = httpx2.post(f"{gateway.url}/image-upload", files=files, timeout=30)
+            answer = httpx2.post(f"{gateway.url}/image-upload", files=files, timeout=60)
             assert answer.status_code == 503
             gateway.wait_for_line(r"s3:PutObject is not allowed")
     finally:
@@ -170,7 +170,7 @@ def enforced() -> Iterator[None]:
 
 def upload(url: str, name: str) -> None:
     files = {"image_file": (name, picture(name.partition(".")[0]))}
-    answer = httpx2.post(f"{url}/image-upload", files=files, timeout=30)
+    answer = httpx2.post(f"{url}/image-upload", files=files, timeout=60)
     assert answer.status_code == 200, answer.text
 
 

@@ -23,7 +23,8 @@ def page(app: Running) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=flags)
         tab = browser.new_page()
-        tab.set_default_timeout(20_000)
+        tab.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
         tab.goto(app.url)
         yield tab
         browser.close()
@@ -49,7 +50,7 @@ def test_pictures_are_uploaded_and_their_results_appear_without_a_reload(page: P
     page.evaluate("window.sameDocument = true")
     page.set_input_files("#file-input", [files / "red.png", files / "blue.webp"])
     for name, colour in (("red.png", "red"), ("blue.webp", "blue")):
-        expect(card(page, name)).to_have_attribute("data-state", "done", timeout=20_000)
+        expect(card(page, name)).to_have_attribute("data-state", "done", timeout=60_000)
         expect(card(page, name)).to_contain_text(colour)
         expect(card(page, name)).to_contain_text("pixels (built in)")
     assert page.evaluate("window.sameDocument"), "the page was loaded anew"
@@ -73,7 +74,7 @@ def test_progress_is_shown_while_a_picture_is_on_its_way(page: Page, files: Path
         const input = document.querySelector('#file-input');
         input.files = list.files;
         input.dispatchEvent(new Event('change', {bubbles: true}));
-        setTimeout(() => resolve(false), 10000);
+        setTimeout(() => resolve(false), 50000);
     })""")
     assert seen
 
@@ -83,19 +84,19 @@ def test_progress_is_shown_while_a_picture_is_on_its_way(page: Page, files: Path
 )
 def test_a_bad_file_gets_a_clear_answer_on_the_page(page: Page, files: Path, name: str, words: str) -> None:
     page.set_input_files("#file-input", [files / name])
-    expect(card(page, name)).to_have_attribute("data-state", "failed", timeout=20_000)
+    expect(card(page, name)).to_have_attribute("data-state", "failed", timeout=60_000)
     expect(card(page, name)).to_contain_text(words, ignore_case=True)
 
 
 def test_a_hostile_name_is_shown_as_text(page: Page, files: Path) -> None:
     page.set_input_files("#file-input", [files / "<b>bold.png"])
-    expect(card(page, "bold.png")).to_have_attribute("data-state", "done", timeout=20_000)
+    expect(card(page, "bold.png")).to_have_attribute("data-state", "done", timeout=60_000)
     assert page.locator("b", has_text="bold.png").count() == 0
 
 
 def test_what_was_classified_before_is_there_after_a_reload(page: Page) -> None:
     page.reload()
-    expect(card(page, "red.png")).to_have_attribute("data-state", "done", timeout=20_000)
+    expect(card(page, "red.png")).to_have_attribute("data-state", "done", timeout=60_000)
     expect(card(page, "broken.png")).to_have_attribute("data-state", "failed")
     page.set_viewport_size({"width": 1200, "height": 900})
     assert len(page.screenshot(full_page=True)) > 10_000

@@ -99,11 +99,18 @@ def token() -> str:
 # what the outside can see of a run
 
 
+def files_of(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """What the stack keeps on disk. A file may go while it is looked at: a database's log does."""
+    for path in folder.glob(".buildflow/**/*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                yield path.name, path.read_bytes()
+
+
 def seen_from_outside(folder: Path, app: Running) -> Iterator[tuple[str, str]]:
     """Everything that somebody may read who is not the process itself: its place, and its text."""
-    for path in folder.glob(".buildflow/**/*"):
-        if path.is_file():
-            yield f"file {path.name}", path.read_bytes().decode("utf-8", "replace")
+    for name, content in files_of(folder):
+        yield f"file {name}", content.decode("utf-8", "replace")
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             yield "command line", " ".join(process.cmdline())
@@ -334,8 +341,8 @@ def test_a_folder_of_secrets_holds_the_redis_s_url_too(tmp_path: Path) -> None:
             wait_for(lambda: rows(folder, "seen") == [{"place": "worker", "digest": digest(key)}])
             assert status(folder)["ready"]
             assert not (folder / ".buildflow/local/services/redis").exists()
-            lines = [" ".join(process.cmdline()) for process in processes_in(folder)]
-            files = [p.read_bytes() for p in folder.glob(".buildflow/**/*") if p.is_file()]
+            lines = [" ".join(process.cmdline()) for process in processes_in(folder) if process.is_running()]
+            files = [content for _, content in files_of(folder)]
             stored = []
             for database in (0, 1):
                 with redis.Redis(port=port, password=password, db=database) as client:
@@ -388,7 +395,7 @@ def test_the_store_is_asked_at_run_time_by_every_process(aws: str, tmp_path: Pat
         assert app.get_json("/seen") == {"digest": digest(key)}
         assert platform(folder, "send", "jobs", "{}").returncode == 0
         wait_for(lambda: rows(folder, "seen") == [{"place": "worker", "digest": digest(key)}])
-        found = [(p.name, p.read_bytes()) for p in folder.glob(".buildflow/**/*") if p.is_file()]
+        found = list(files_of(folder))
     assert key not in app.text
     assert [name for name, content in found if key.encode() in content] == []
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from buildflow.providers.redis_service import find_server
-from tests.harness import PLATFORM, environment, kill_all, wait_for
+from tests.harness import PATIENCE, PLATFORM, environment, kill_all, wait_for
 
 NETWORK = "10.77.0"
 SWITCH = f"{NETWORK}.1"
@@ -40,14 +40,14 @@ class Part:
 
     @property
     def log(self) -> str:
-        return self.path.read_text()
+        return self.path.read_text(errors="replace")  # its last character may be half written
 
     @property
     def process(self) -> psutil.Process:
         """The program itself; `nsenter` only waits for it."""
         return psutil.Process(self.entered.pid).children()[0]
 
-    def wait_for_line(self, pattern: str, timeout: float = 30) -> "re.Match[str]":
+    def wait_for_line(self, pattern: str, timeout: float = PATIENCE) -> "re.Match[str]":
         def found() -> "re.Match[str] | None":
             match = re.search(pattern, self.log, re.MULTILINE)
             assert match or self.entered.poll() is None, f"{self.name} ended without {pattern!r}:\n{self.log}"
@@ -64,11 +64,11 @@ class Part:
         """End it in order; its exit code."""
         assert self.entered.poll() is None, f"{self.name} has ended:\n{self.log}"
         self.process.send_signal(sign)
-        return self.entered.wait(timeout=30)
+        return self.entered.wait(timeout=PATIENCE)
 
     def expect_end(self) -> str:
         """Wait until it has ended well; what it printed."""
-        code = self.entered.wait(timeout=30)
+        code = self.entered.wait(timeout=PATIENCE)
         assert code == 0, f"{self.name} ended with {code}:\n{self.log}"
         return self.log
 
@@ -113,7 +113,7 @@ class Host:
         self.parts.append(part)
         return part
 
-    def run(self, *command: str, input: str = "", timeout: float = 60) -> str:
+    def run(self, *command: str, input: str = "", timeout: float = 180) -> str:
         """Run a command of the platform, or any other program given by its path, to its end."""
         words = command if command[0].startswith("/") else [*PLATFORM, *command]
         done = subprocess.run(

@@ -12,7 +12,7 @@ from buildflow.ir.runtime import RuntimePlan
 from buildflow.runtime.connections import Connections
 from buildflow.runtime.dead_letters import open_dead_letters
 from buildflow.types import DeadLetter
-from tests.harness import Running
+from tests.harness import PATIENCE, Running
 
 
 class Stack:
@@ -58,7 +58,7 @@ class Stack:
             opened = [connections.source(key) for key in sources]
             return sum(source.backlog() + source.in_flight() for source in opened)
 
-    def wait_until_drained(self, *sources: str, stalled: float = 60) -> None:
+    def wait_until_drained(self, *sources: str, stalled: float = PATIENCE) -> None:
         """Until nothing is left, however slow the machine; an AssertionError once `stalled` seconds brought nothing."""
         fewest, since = math.inf, time.monotonic()
         while left := self.left(*sources) or self.left(*sources):  # one that moves meanwhile may be in neither count

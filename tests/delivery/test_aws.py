@@ -16,8 +16,8 @@ import pytest
 
 from buildflow.ir.runtime import RuntimePlan
 from tests.delivery import measured, steps, steps_aws
-from tests.delivery.test_pairs import _ELEMENT, _HANDLER, APP, BATCH, LEASE, REPLICAS, UNREADABLE, Pairs, Taken
-from tests.harness import PLATFORM, Running, environment, platform, project, wait_for
+from tests.delivery.test_pairs import _ELEMENT, _HANDLER, APP, BATCH, BUSY, LEASE, REPLICAS, UNREADABLE, Pairs, Taken
+from tests.harness import PLATFORM, Running, environment, kill_all, platform, project, wait_for
 from tests.moto import KEYS, REGION, AppliedWithoutPulumi, Moto, moto
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pairs-aws")]  # they share one stack
@@ -170,12 +170,13 @@ def stack(aws: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pairs
 @pytest.fixture(scope="module")
 def restarted_after_nacks(stack: PairsOnAws) -> dict[str, int]:
     """Two of five failed when everything was stopped; how many calls there were until then."""
+    done = stack.done()
     stack.send(PAIRS, *range(1000, 1005))
     wait_for(
         lambda: all({c.number for c in stack.calls(pair, 1)} == {*range(1000, 1005)} for pair in PAIRS),
         words=stack.app.text,
     )
-    wait_for(lambda: all(c["backlog"] + c["in_flight"] == 2 for c in stack.status()["consumers"]))
+    wait_for(lambda: all(stack.done()[pair] == done[pair] + 3 for pair in PAIRS), words="the other three are settled")
     stack.stop()
     before = {pair: len(stack.calls(pair, 1)) for pair in PAIRS}
     (stack.folder / "cured").touch()
@@ -235,8 +236,8 @@ def test_no_more_is_taken_than_there_are_processes_and_groups_ahead(stack: Pairs
 
     with stack.opened() as connections:
         source = connections.source(f"{pair}_in")
-        wait_for(lambda: len(at_work()) == REPLICAS, 20, f"every process is at work; {stack.app.text}")
-        wait_for(lambda: source.backlog() + source.in_flight() == count, 20, "all were sent")
+        wait_for(lambda: len(at_work()) == REPLICAS, words=f"every process is at work; {stack.app.text}")
+        wait_for(lambda: source.backlog() + source.in_flight() == count, words="all were sent")
         end = time.monotonic() + 0.5
         while time.monotonic() < end:
             assert REPLICAS <= source.in_flight() <= bound < count
@@ -318,7 +319,7 @@ def taken_over(stack: PairsOnAws) -> Taken:
         paused = time.time()
         for process in frozen:
             process.suspend()
-        wait_for(lambda: again(5100), 20, "the second worker has them")
+        wait_for(lambda: again(5100), words="the second worker has them")
         stack.wait_for_numbers(SOURCES, [5100])
         (stack.folder / "gate-5100").touch()
         for process in frozen:
@@ -329,15 +330,14 @@ def taken_over(stack: PairsOnAws) -> Taken:
         wait_for(lambda: begun(5200), words="a worker has them")
         holders = {c.parent for pair in SOURCES for c in stack.calls(pair) if c.number == 5200}
         killed = time.time()
-        for pid in holders:
-            psutil.Process(pid).kill()
-        wait_for(lambda: again(5200), 20, f"they come again\n{stack.app.text}")
+        kill_all(process for process in psutil.process_iter() if process.pid in holders)
+        wait_for(lambda: again(5200), words=f"they come again\n{stack.app.text}")
         stack.wait_for_numbers(SOURCES, [5200])
         return Taken(killed, paused)
     finally:
         if second.poll() is None:
             second.send_signal(signal.SIGINT)
-        second.wait(timeout=20)
+        second.wait(timeout=60)
         log.close()
 
 
@@ -347,7 +347,7 @@ def test_the_lease_of_a_worker_that_is_gone_lapses_and_its_element_comes_again(
 ) -> None:
     calls = {number: [c for c in stack.calls(pair) if c.number == number] for number in (5100, 5200)}
     assert [c.attempt for c in calls[5100]] == [1, 2]
-    assert calls[5100][1].at - taken_over.paused < LEASE + 2.5, "SQS counts in whole seconds, and is asked once in one"
+    assert calls[5100][1].at - taken_over.paused < LEASE + 1 + BUSY, "SQS counts in whole seconds"
     assert stack.numbers(pair, 5100, 5100) == [5100], "the late commit of the worker that was paused writes nothing"
     assert [c.attempt for c in calls[5200]] == [1, 2]
     assert stack.numbers(pair, 5200, 5200) == [5200]
@@ -365,7 +365,7 @@ def killed_at(stack: PairsOnAws, request: pytest.FixtureRequest) -> str:
     stack.send(PAIRS, *range(first, first + steps.COUNT))
     marks = ["everybody"] if step == "acknowledging" else PAIRS
     for mark in marks:
-        wait_for((stack.folder / f"{step}-{mark}").exists, 30, f"{step}-{mark}: {stack.app.text}")
+        wait_for((stack.folder / f"{step}-{mark}").exists, words=f"{step}-{mark}: {stack.app.text}")
     stack.wait_for_numbers(PAIRS, range(first, first + steps.COUNT))
     counts = {pair: len(stack.numbers(pair, first, first + 9)) - steps.COUNT for pair in PAIRS}
     told = ", ".join(f"{pair} {count}" for pair, count in counts.items() if pair not in ONCE)

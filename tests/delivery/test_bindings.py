@@ -75,9 +75,9 @@ def test_elements_of_one_key_are_handled_in_their_order_over_retries_and_deaths(
         if killed:
             for _ in range(3):
                 before = len(rows(folder, "results"))
-                wait_for(lambda: len(rows(folder, "results")) >= min(before + 5, customers * each), 60)  # noqa: B023
+                wait_for(lambda: len(rows(folder, "results")) >= min(before + 5, customers * each))  # noqa: B023
                 app.kill("worker")
-        wait_for(lambda: len(rows(folder, "results")) >= customers * each, 90, "every row")
+        wait_for(lambda: len(rows(folder, "results")) >= customers * each, words="every row")
         wait_for(lambda: drained(folder))
     found = sorted(rows(folder, "results"), key=lambda row: row["at"])
     for customer in range(customers):
@@ -104,10 +104,10 @@ def test_a_rate_is_kept_over_all_processes(tmp_path: Path) -> None:
     with running(folder) as app:
         app.ready()
         send(folder, *({"number": n} for n in range(80)))
-        wait_for(lambda: len(rows(folder, "results")) == 80, 30)
+        wait_for(lambda: len(rows(folder, "results")) == 80)
     times = sorted(row["at"] for row in rows(folder, "results"))
-    for first, last in zip(times, times[30:], strict=False):
-        assert last - first > 1.2, "31 elements in 1.2 s would be more than 20 a second and a burst of two"
+    for first, last in zip(times, times[60:], strict=False):
+        assert last - first > 2.5, "61 elements in 2.5 s would be more than 20 a second, a burst and a few under way"
     assert times[-1] - times[0] < 8, "80 elements at 20 a second"
 
 
@@ -160,7 +160,7 @@ def test_rows_go_to_the_sinks_whose_condition_they_meet_and_one_that_meets_none_
     with running(folder) as app:
         app.ready()
         send(folder, *({"number": n} for n in range(20)))
-        wait_for(lambda: len(rows(folder, "failures")) == 4, 30)
+        wait_for(lambda: len(rows(folder, "failures")) == 4)
         wait_for(lambda: drained(folder))
     expected = [n for n in range(20) if n % 5]
     assert sorted(row["number"] for row in rows(folder, "good")) == expected
@@ -221,8 +221,8 @@ def test_a_handler_that_cannot_be_stopped_costs_its_own_element_only(
     with running(folder, HOW=how) as app:
         app.ready()
         send(folder, *({"number": n} for n in range(10)))
-        failures = wait_for(lambda: rows(folder, "failures"), 90, "the stuck one is given up")
-        wait_for(lambda: drained(folder), 60)
+        failures = wait_for(lambda: rows(folder, "failures"), words="the stuck one is given up")
+        wait_for(lambda: drained(folder))
     assert [json.loads(f["payload"]) for f in failures] == [{"number": 3}]
     assert sorted(row["number"] for row in rows(folder, "results")) == [n for n in range(10) if n != 3]
 
@@ -269,10 +269,10 @@ def test_a_handler_that_eats_all_memory_or_crashes_costs_its_own_element_only(
     with running(folder, HOW=how) as app:
         app.ready()
         send(folder, *({"number": n} for n in range(10)))
-        failures = wait_for(lambda: rows(folder, "failures"), 60, "the deadly one is given up")
-        wait_for(lambda: drained(folder), 60)
+        failures = wait_for(lambda: rows(folder, "failures"), words="the deadly one is given up")
+        wait_for(lambda: drained(folder))
         send(folder, *({"number": n} for n in range(10, 20)))
-        wait_for(lambda: len(rows(folder, "results")) == 19, 30, "it goes on, below the limit again")
+        wait_for(lambda: len(rows(folder, "results")) == 19, words="it goes on, below the limit again")
     assert [json.loads(f["payload"]) for f in failures] == [{"number": 3}]
     assert reason in failures[0]["error"]
     assert sorted(row["number"] for row in rows(folder, "results")) == [n for n in range(20) if n != 3]
@@ -324,17 +324,17 @@ def test_a_pool_grows_with_its_backlog_and_shrinks_when_there_is_little_to_do(tm
     folder = make(tmp_path, "replicas: {min: 1, max: 4, target_backlog: 50}", GROWING)
 
     def children() -> int:
-        worker = next(p for p in status(folder)["processes"] if p["kind"] == "worker")
-        return len([c for c in worker["children"] if c["state"] == "ready"])
+        workers = [p for p in status(folder)["processes"] if p["kind"] == "worker"]
+        return len([c for worker in workers for c in worker["children"] if c["state"] == "ready"])
 
     with running(folder) as app:
         app.ready()
-        assert children() == 1
+        wait_for(lambda: children() == 1, words="it begins with one")
         send(folder, *({"number": n} for n in range(1200)))
-        wait_for(lambda: children() == 4, 20, "it grows")
-        wait_for(lambda: len(rows(folder, "results")) == 1200, 60)
-        wait_for(lambda: children() < 4, 60, "it shrinks")
+        wait_for(lambda: children() == 4, words="it grows")
+        wait_for(lambda: len(rows(folder, "results")) == 1200)
+        wait_for(lambda: 0 < children() < 4, words="it shrinks")
         send(folder, *({"number": n} for n in range(1200, 1210)))
-        wait_for(lambda: len(rows(folder, "results")) == 1210, 20)
+        wait_for(lambda: len(rows(folder, "results")) == 1210)
         assert app.stop(signal.SIGTERM) < 10
     assert rows(folder, "failures") == []

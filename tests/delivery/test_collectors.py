@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 def post(app: Running, path: str, body: Any, **headers: str) -> tuple[int, Any]:
     place = urlsplit(app.url)
-    with contextlib.closing(http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)) as connection:
         sent = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
         connection.request("POST", path, body if isinstance(body, str) else json.dumps(body), sent)
         answer = connection.getresponse()

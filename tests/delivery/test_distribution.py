@@ -52,7 +52,9 @@ def accept(number: int, inbox: Queue) -> dict:
     return {"number": number}
 
 def work(job: Message[Job]) -> dict:
-    time.sleep(0.5 if Path("slow").exists() else 0.01)
+    while Path("wait").exists():
+        time.sleep(0.05)
+    time.sleep(0.01)
     return {"number": job.data.number, "host": socket.gethostname(), "attempt": job.attempt, "plan": "old"}
 
 def tick(tick: Tick) -> dict:
@@ -184,9 +186,9 @@ class Spread:
         self.next = int(sender.wait_for_line(r"sent up to (\d+)")[1])
 
     @contextlib.contextmanager
-    def slowly(self) -> Iterator[None]:
-        """Meanwhile both workers take half a second for each number."""
-        marks = [host.folder / "slow" for host in (self.left, self.right)]
+    def held_up(self) -> Iterator[None]:
+        """Meanwhile both workers have numbers in hand and finish none."""
+        marks = [host.folder / "wait" for host in (self.left, self.right)]
         for mark in marks:
             mark.touch()
         yield
@@ -214,7 +216,7 @@ class Spread:
 
     def expect_all(self) -> int:
         """Everything that was sent has been done, and nothing is left; the number of duplicates."""
-        wait_for(self._is_drained, 60, "the inbox is empty")
+        wait_for(self._is_drained, 180, "the inbox is empty")
         found = Counter(row["number"] for row in self.done())
         lost = [number for number in range(self.first, self.next) if number not in found]
         assert lost == [], f"{len(lost)} of {self.sent} lost"
@@ -238,8 +240,14 @@ class Spread:
         return found
 
     def pids(self) -> dict[tuple[str, str], int]:
-        """Of the processes that `status` shows, each of which is the only one of its kind on its host."""
-        return {(p["kind"], p["host"]): p["pid"] for p in self.status()["processes"]}
+        """Of all processes, each of which is the only one of its kind on its host, once `status` hears all of them."""
+
+        def heard() -> dict[tuple[str, str], int]:
+            found = {(p["kind"], p["host"]): int(p["pid"]) for p in self.status()["processes"]}
+            return found if set(found) == set(self.parts) else {}
+
+        pids: dict[tuple[str, str], int] = wait_for(heard, words="every heart beats")
+        return pids
 
     def celery(self, *words: str) -> Part:
         """Celery's own command, on `clock`."""
@@ -247,9 +255,7 @@ class Spread:
 
     def workers(self) -> set[str]:
         """The names of both workers, for Celery."""
-        found = {f"main@{host}-{pid}" for (kind, host), pid in self.pids().items() if kind == "worker"}
-        assert len(found) == 2
-        return found
+        return {f"main@{host}-{pid}" for (kind, host), pid in self.pids().items() if kind == "worker"}
 
     @contextlib.contextmanager
     def crossing(self) -> Iterator[list[dict[str, str]]]:
@@ -294,17 +300,18 @@ def test_gateway_workers_and_watchers_on_hosts_of_their_own_are_one_stack(spread
         wait_for(lambda: spread.by("left") and spread.by("right"), words="both workers work")
         wait_for(lambda: len(spread.entries("ticks")) > 1, words="the clock ticks")
     assert spread.expect_all() == 0
+    spread.pids()
     status = spread.status()
     assert status["ready"]
-    assert {(p["kind"], p["host"]) for p in status["processes"]} == set(spread.parts)
     assert [p["leading"] for p in status["processes"] if p["kind"] == "watcher"].count(True) == 1
 
 
 def test_celery_inspect_shows_the_workers_and_their_groups(spread: Spread) -> None:
     questions = ("active", "ping", "stats", "registered")
-    with spread.slowly():
+    with spread.held_up():
         spread.send(100)
-        asked = {what: spread.celery("inspect", what, "--json") for what in questions}
+        wait_for(lambda: spread.holds("left") and spread.holds("right"), words="both have work in hand")
+        asked = {what: spread.celery("inspect", what, "--json", "--timeout=5") for what in questions}
         answers = {what: json.loads(part.expect_end().splitlines()[0]) for what, part in asked.items()}
     workers = spread.workers()
     assert {what: set(answers[what]) for what in questions} == dict.fromkeys(questions, workers)
@@ -320,7 +327,7 @@ def test_celery_inspect_shows_the_workers_and_their_groups(spread: Spread) -> No
 
 def test_flower_shows_workers_and_groups_and_nothing_but_json_crosses_the_broker(spread: Spread) -> None:
     address = f"http://{spread.net.address('clock')}:5555"
-    fetch = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
+    fetch = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=60).read().decode())"
 
     def get(path: str) -> str:
         return spread.front.run(sys.executable, "-c", fetch, address + path)
@@ -329,6 +336,9 @@ def test_flower_shows_workers_and_groups_and_nothing_but_json_crosses_the_broker
         tasks = json.loads(get("/api/tasks")).values()
         return [task for task in tasks if (task["args"] or "").startswith("work x") and task["state"] == "SUCCESS"]
 
+    def alive() -> dict[str, bool]:
+        return {row["hostname"]: row["status"] for row in json.loads(get("/workers?json=1"))["data"]}
+
     with spread.crossing() as crossed, spread.requests():
         flower = spread.celery("flower", "--address=0.0.0.0", "--port=5555")
         flower.wait_for_line("Connected to")
@@ -336,8 +346,7 @@ def test_flower_shows_workers_and_groups_and_nothing_but_json_crosses_the_broker
         wait_for(lambda: set(json.loads(get("/api/workers"))) == workers, words="Flower knows the workers")
         wait_for(lambda: {task["worker"] for task in groups()} == workers, words="Flower knows groups of both")
         assert "<title>Workers" in get("/workers")
-        shown = {row["hostname"]: row["status"] for row in json.loads(get("/workers?json=1"))["data"]}
-        assert shown == dict.fromkeys(workers, True)
+        wait_for(lambda: alive() == dict.fromkeys(workers, True), words="Flower hears the hearts of both")
         flower.kill()  # asked to end it waits for its own threads, as long as they please
     assert spread.expect_all() == 0
     assert {message["type"] for message in crossed} == {"application/json"}
@@ -376,16 +385,18 @@ def test_a_host_cut_off_under_load_loses_nothing_and_goes_on_when_it_rejoins(spr
     # with Redis until it has noticed by itself that nothing answers; RabbitMQ's client notices within seconds
     notices = "does not answer" if isinstance(spread.broker, Redis) else "Connection to broker lost"
     with spread.requests():
-        with spread.slowly():
+        with spread.held_up():
             wait_for(lambda: spread.holds("left"), words="left has leases")
             spread.net.cut_off("left")
         since = time.monotonic()
-        again = wait_for(lambda: [row for row in spread.done() if row["attempt"] > 1], 20, "leases lapse")
+        again = wait_for(lambda: [row for row in spread.done() if row["attempt"] > 1], words="leases lapse")
         assert {row["host"] for row in again} == {"right"}
-        wait_for(lambda: notices in worker.log, 40, "left notices")
+        wait_for(lambda: notices in worker.log, words="left notices")
         seconds, rejoined = time.monotonic() - since, len(spread.done())
         spread.net.rejoin("left")
-        wait_for(lambda: any(row["host"] == "left" for row in spread.done()[rejoined + 200 :]), 40, "left works again")
+        wait_for(
+            lambda: any(row["host"] == "left" for row in spread.done()[rejoined + 200 :]), words="left works again"
+        )
     duplicates = spread.expect_all()
     assert spread.pids() == before
     measured.tell(f"{spread.kind}, a host cut off for {seconds:.0f} s: {duplicates} of {spread.sent} messages twice")
@@ -394,7 +405,7 @@ def test_a_host_cut_off_under_load_loses_nothing_and_goes_on_when_it_rejoins(spr
 def test_a_broker_killed_and_started_again_under_load_loses_nothing(spread: Spread) -> None:
     before = spread.pids()
     with spread.requests():
-        with spread.slowly():
+        with spread.held_up():
             wait_for(lambda: spread.holds("left"), words="left has leases")
             spread.broker.kill()
         spread.broker.start()
@@ -415,12 +426,12 @@ def test_another_watcher_takes_over_from_one_that_is_cut_off(spread: Spread) -> 
     cut = wait_for(leader)
     spread.net.cut_off(cut)
     try:
-        wait_for(lambda: leader() not in ("", cut), 20, "another leads")
+        wait_for(lambda: leader() not in ("", cut), words="another leads")
         ticked = len(spread.entries("ticks"))
         wait_for(lambda: len(spread.entries("ticks")) > ticked + 2, words="the clock ticks on")
     finally:
         spread.net.rejoin(cut)
-    wait_for(lambda: set(spread.pids()) == set(spread.parts), words="it is there again")
+    spread.pids()
     times = sorted(datetime.fromisoformat(row["time"]) for row in spread.entries("ticks"))
     assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(seconds=1)}, "each tick once"
 
@@ -440,9 +451,9 @@ def test_a_change_rolled_out_under_load_loses_nothing_and_repeats_nothing(spread
         for host in (spread.left, spread.right):
             wait_for(lambda name=host.name: spread.holds(name), words="it has leases")
             assert plans(host.name) == {"old"}
-            stopping = time.monotonic()
-            assert spread.parts["worker", host.name].stop() == 0
-            assert time.monotonic() - stopping < 7, "it ends by itself: after 8 s it would be killed"
+            stopped = spread.parts["worker", host.name]
+            assert stopped.stop() == 0
+            assert "does not end; killing it" not in stopped.log
             assert not spread.holds(host.name), "it has finished or given back what it had leased"
             spread.parts["worker", host.name] = host.start("worker").ready()
             wait_for(lambda name=host.name: plans(name) == {"old", "new"}, words="the new plan works")

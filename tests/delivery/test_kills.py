@@ -62,9 +62,9 @@ def drop(app: Running, *names: str) -> None:
         app.post(f"/drops/{name}")
 
 
-def expect_rows(folder: Path, names: list[str], timeout: float = 45) -> None:
-    wait_for(lambda: len(rows(folder, "results")) >= len(names), timeout, f"{len(names)} rows")
-    wait_for(lambda: all(not c["backlog"] and not c["in_flight"] for c in status(folder)["consumers"]), timeout)
+def expect_rows(folder: Path, names: list[str]) -> None:
+    wait_for(lambda: len(rows(folder, "results")) >= len(names), words=f"{len(names)} rows")
+    wait_for(lambda: all(not c["backlog"] and not c["in_flight"] for c in status(folder)["consumers"]))
     found = sorted(row["name"] for row in rows(folder, "results"))
     assert found == sorted(names), "each element has to have exactly one row"
 
@@ -95,8 +95,8 @@ def test_a_killed_run_starts_again_where_it_was(folder: Path, everything: bool) 
         wait_for((folder / "begun").exists)
         victims = app._all() if everything else [p for p in app._all() if p.pid == app.process.pid]
         kill_all(victims)
-        app.process.wait(timeout=10)
-        wait_for(lambda: not app._all(), 10, "all parts die with their supervisor")
+        app.process.wait(timeout=30)
+        wait_for(lambda: not app._all(), words="all parts die with their supervisor")
     (folder / ".buildflow/local/buckets/kills-local-drops/meanwhile").write_text("meanwhile")
     with running(folder) as app:
         expect_rows(folder, [*NAMES, "meanwhile"])
@@ -107,7 +107,7 @@ def test_an_element_that_kills_its_process_ends_in_the_dead_letters_its_neighbou
         app.ready()
         drop(app, "good1", "deadly", "good2", "good3")
         expect_rows(folder, ["good1", "good2", "good3"])
-        failures = wait_for(lambda: rows(folder, "failures"), 60, "the deadly one is given up")
+        failures = wait_for(lambda: rows(folder, "failures"), words="the deadly one is given up")
         assert len(failures) == 1
         assert json.loads(failures[0]["payload"])["file_path"] == "deadly"
         assert "SIGKILL" in failures[0]["error"] or "signal 9" in failures[0]["error"]
@@ -149,7 +149,7 @@ def test_a_dead_letter_is_shown_and_replayed(folder: Path) -> None:
     with running(folder) as app:
         app.ready()
         drop(app, "patient")
-        letters = wait_for(lambda: json.loads(platform(folder, "dlq", "ls", "--all", "--json").stdout), 30)
+        letters = wait_for(lambda: json.loads(platform(folder, "dlq", "ls", "--all", "--json").stdout))
         assert letters[0]["error"] == "ValueError: not yet"
         assert letters[0]["attempts"] == 3
         shown = platform(folder, "dlq", "show", "note", letters[0]["id"][:8])

@@ -1,5 +1,6 @@
 """Leases of a running worker: renewed while a handler works or a group fills, kept over the loss of the broker."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.slow
 YAML = """
 project: leases
 primitives:
-  jobs: {type: queue, lease: 1s}
+  jobs: {type: queue, lease: 2s}
   results: {type: table, columns: app:Row}
 consumers:
   work:
@@ -64,10 +65,10 @@ def calls(folder: Path) -> list[str]:
 
 def test_a_slow_handler_keeps_its_lease_though_another_worker_waits(tmp_path: Path) -> None:
     folder = make(tmp_path)
-    with running(folder, SLOW="4") as app:
+    with running(folder, SLOW="6") as app:
         app.ready()
         other = subprocess.Popen(
-            [*PLATFORM, "worker"], cwd=folder, env=environment(SLOW="4"), stderr=subprocess.DEVNULL
+            [*PLATFORM, "worker"], cwd=folder, env=environment(SLOW="6"), stderr=subprocess.DEVNULL
         )
         try:
             wait_for(lambda: len([p for p in status(folder)["processes"] if p["kind"] == "worker"]) == 2)
@@ -76,25 +77,27 @@ def test_a_slow_handler_keeps_its_lease_though_another_worker_waits(tmp_path: Pa
             assert calls(folder) == ["one"], "a renewed lease is nobody else's"
         finally:
             other.send_signal(signal.SIGINT)
-            other.wait(timeout=20)
+            other.wait(timeout=60)
 
 
 def test_a_group_that_fills_longer_than_its_lease_is_leased_once(tmp_path: Path) -> None:
-    folder = make(tmp_path, "size: 3, linger: 4s")
+    folder = make(tmp_path, "size: 3, linger: 10m")
     with running(folder) as app:
         app.ready()
-        assert platform(folder, "send", "jobs", "a").returncode == 0
-        wait_for(lambda: status(folder)["consumers"][0]["in_flight"] == 1)
-        assert platform(folder, "send", "jobs", "b").returncode == 0
-        wait_for(lambda: len(rows(folder, "results")) == 2)
-        assert sorted(calls(folder)) == ["a", "b"]
+        assert platform(folder, "send", "jobs", "a", "b").returncode == 0
+        wait_for(lambda: status(folder)["consumers"][0]["in_flight"] == 2)
+        time.sleep(4)  # twice the lease: time is what it is about
+        assert calls(folder) == []
+        assert platform(folder, "send", "jobs", "c").returncode == 0
+        wait_for(lambda: len(rows(folder, "results")) == 3)
+        assert sorted(calls(folder)) == ["a", "b", "c"]
         assert platform(folder, "dlq", "ls", "--json").stdout.strip() == "[]"
 
 
 HOLDS = """
 project: holds
 primitives:
-  jobs: {type: queue, lease: 2s}
+  jobs: {type: queue, lease: 5s}
 consumers:
   work: {source: jobs, handler: app:work}
 """
@@ -109,10 +112,10 @@ def work(job: Message[str]) -> None:
     if job.attempt == 1:
         time.sleep(1000)
 """
-LEASE = 2.0
+LEASE = 5.0
 LOOK = 1.0
 """Seconds for which a worker that has nothing to do waits for a message, before it looks for lapsed leases again."""
-SLACK = 0.5
+SLACK = 1.0
 ELSEWHERE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 """From process ids of its own nobody can tell that a process has died, as from another machine."""
 
@@ -157,7 +160,7 @@ def test_a_busy_pool_goes_on_after_it_lost_its_broker_again_and_again(tmp_path: 
             assert platform(folder, "send", "jobs", *names).returncode == 0
             wait_for(lambda: len(rows(folder, "results")) > 20 * round)  # noqa: B023 - called here
             app.kill("redis")
-            wait_for(lambda: len(rows(folder, "results")) >= 20 * (round + 1), 60)  # noqa: B023 - called here
+            wait_for(lambda: len(rows(folder, "results")) >= 20 * (round + 1))  # noqa: B023 - called here
         wait_for(lambda: not status(folder)["consumers"][0]["in_flight"])
         found = [row["name"] for row in rows(folder, "results")]
         assert len(found) == len(set(found)) == 60
@@ -173,12 +176,12 @@ def test_a_run_whose_log_nobody_reads_still_restarts_its_parts_and_ends(tmp_path
             if b"ready in" in line:
                 break
         run.stderr.close()
-        worker = next(p for p in processes_in(folder) if p.name() and "runtime.worker" in " ".join(p.cmdline()))
-        worker.kill()
-        wait_for(lambda: (s := status(folder))["ready"] and s["processes"][0]["pid"] != worker.pid, 20)
+        (worker,) = status(folder)["processes"]
+        os.kill(worker["pid"], signal.SIGKILL)
+        wait_for(lambda: (s := status(folder))["ready"] and s["processes"][0]["pid"] != worker["pid"])
         started = time.monotonic()
         run.send_signal(signal.SIGTERM)
-        run.wait(timeout=15)
+        run.wait(timeout=30)
         assert time.monotonic() - started < 10
         assert processes_in(folder) == []
     finally:

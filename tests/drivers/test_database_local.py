@@ -134,7 +134,7 @@ def stored(session: LocalSession, database: Resource) -> list[int]:
 def server_of(root: Path) -> psutil.Process:
     """The server that lives. Of one that was killed a backend may go on for some commits, while it need not wait."""
     recorded = root / ".buildflow/local/services/postgres/data/postmaster.pid"
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while True:
         try:
             return psutil.Process(int(recorded.read_text().splitlines()[0]))
@@ -400,7 +400,7 @@ def test_it_reconnects_after_the_server_was_away(root, orders, session):
     sink.commit("w", entries("1"))
     server = server_of(root)
     server.kill()
-    server.wait(10)
+    server.wait(60)
     assert handle.query("SELECT id FROM orders") == [{"id": 1}]
     sink.commit("w", entries("1", "2"))
     assert stored(session, orders) == [1, 2]
@@ -601,7 +601,7 @@ def test_a_commit_that_postgresql_gives_up_for_another_is_tried_again(declare, s
             other.commit()
         except psycopg.errors.DeadlockDetected:
             other.rollback()
-        job.result(20)
+        job.result(90)
     assert {row["note"] for row in rows(session, database)} == {"ours"}
 
 
@@ -679,7 +679,7 @@ def expect_pairs(session: LocalSession, database: Resource, reported: int) -> No
 
 
 def wait_for(count: Any, beyond: int) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while count.value <= beyond:
         assert time.monotonic() < end
         time.sleep(0.002)
@@ -721,7 +721,7 @@ def test_a_commit_whose_server_dies_says_so_and_may_be_repeated(orders, root, se
             time.sleep(0.01)
         server_of(root).kill()
         with pytest.raises(ServiceUnavailable, match='database "p-local-orders" does not answer'):
-            job.result(20)
+            job.result(90)
     other.close()  # not before: without the lock the commit might end before its server notices
     sink.commit("w", entries("1"))
     assert stored(session, orders) == [1]
@@ -775,4 +775,4 @@ def test_run_keeps_the_server_up_and_takes_it_along_when_it_ends(tmp_path):
                 server.kill()
                 until(lambda dead=server.pid: server_id(data) not in ("", str(dead)))
         app.stop()
-    assert not data.exists(), "it has ended in order"
+    until(lambda: not data.exists(), words="it has ended in order")

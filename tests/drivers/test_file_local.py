@@ -410,7 +410,7 @@ def test_a_file_appears_when_it_is_old_enough_and_is_named_by_its_first_row(expo
     assert exports.files() == []
     exports.clock.seconds = 60.0
     sink.rotate()  # or the sink's own thread does it
-    (path,) = wait_for(lambda: list(exports.root.glob("exports/*/*/*.jsonl")), timeout=5)
+    (path,) = wait_for(lambda: list(exports.root.glob("exports/*/*/*.jsonl")))
     assert re.fullmatch(
         r"exports/2026-01-02/12/orders-20260102T120000-\w{8}\.jsonl", str(path.relative_to(exports.root))
     )
@@ -425,7 +425,7 @@ def test_a_file_appears_by_itself_when_no_more_rows_come(tmp_path: Path) -> None
     resource, session = file(path="exports/orders.jsonl", rotate={"every": "200ms"}), stack(tmp_path)
     sink = DRIVER.sink(resource, session)
     put(sink, 1)
-    assert wait_for(lambda: list(tmp_path.glob("exports/*.jsonl")), timeout=5)
+    assert wait_for(lambda: list(tmp_path.glob("exports/*.jsonl")))
     sink.close()
 
 
@@ -637,7 +637,7 @@ def test_a_living_process_publishes_what_a_dead_one_left(tmp_path: Path) -> None
     process.stdout.close()
     sink = DRIVER.sink(file(path="exports/orders.jsonl"), stack(tmp_path))
     sink.commit("export", [])  # as a process does when it starts
-    assert wait_for(lambda: published(tmp_path, "jsonl")[("dead", 0)] == 5, timeout=5)
+    assert wait_for(lambda: published(tmp_path, "jsonl")[("dead", 0)] == 5)
     sink.close()
     assert exports.journals.paths() == []
 

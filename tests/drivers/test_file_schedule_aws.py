@@ -121,7 +121,7 @@ def test_a_schedule_ticks_in_the_stack_s_redis(session: AwsSession) -> None:
     clock.start()
     source = SCHEDULES.source(resource, session)
     try:
-        for _ in range(10):
+        for _ in range(60):
             if found := source.lease(1):
                 break
             source.wait(1)

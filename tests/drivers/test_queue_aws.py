@@ -76,7 +76,7 @@ def bodies(elements: Any) -> list[bytes]:
     return [element.body for element in elements]
 
 
-def leased(source: SQSSource, count: int = 1, seconds: float = 10.0) -> list[Element]:
+def leased(source: SQSSource, count: int = 1, seconds: float = 60.0) -> list[Element]:
     """The next elements, as many as are asked for."""
     found: list[Element] = []
     end = time.monotonic() + seconds
@@ -303,20 +303,20 @@ def test_a_renewal_under_way_hides_nothing_that_is_released(
         chosen = list(handles)
         if any(seconds > 0 for _, seconds in chosen):  # of the renewal
             asked.set()
-            answered.wait(10)
+            answered.wait(60)
         return hide(chosen)
 
     monkeypatch.setattr(source.queue, "hide", slowly)
     renewing = threading.Thread(target=source.renew, args=[[element]])
     renewing.start()
-    assert asked.wait(10)
+    assert asked.wait(60)
     releasing = threading.Thread(target=source.release, args=[element])
     releasing.start()
     releasing.join(0.3)  # it would be through by then
     answered.set()
     for thread in (renewing, releasing):
-        thread.join(10)
-    assert [e.body for e in leased(other, 1, 2)] == [b"1"]
+        thread.join(60)
+    assert [e.body for e in leased(other)] == [b"1"]
     asked.clear()
     source.renew([element])
     assert not asked.is_set(), "it is no longer ours"
@@ -336,11 +336,11 @@ def test_a_delay_waits_at_the_source_and_is_no_lease(source: SQSSource) -> None:
     source.send_many([(b"late", {}, None), (b"held", {}, None)])
     late, held = sorted(leased(source, 2), key=lambda e: e.body, reverse=True)
     began = time.monotonic()
-    source.release(late, delay=1.0)
+    source.release(late, delay=3.0)
     assert (source.backlog(), source.in_flight()) == (1, 1)
     assert source.lease(10) == []
     [again] = leased(source)
-    assert time.monotonic() - began > 0.9
+    assert time.monotonic() - began > 2.9
     assert (again.body, again.attempt, again.alone) == (b"late", 2, False)
     assert (source.backlog(), source.in_flight()) == (0, 2)
     source.acknowledge([again, held])
@@ -349,12 +349,12 @@ def test_a_delay_waits_at_the_source_and_is_no_lease(source: SQSSource) -> None:
 def test_a_lease_that_lapses_comes_again_alone_and_a_renewed_one_does_not(
     made: Callable[..., Resource], session: AwsSession
 ) -> None:
-    resource = made(lease="1s")
+    resource = made(lease="3s")
     hanging, other = source_of(resource, session), source_of(resource, session)
     hanging.send_many([(b"kept", {}, None), (b"forgotten", {}, None)])
     forgotten, kept = sorted(leased(hanging, 2), key=lambda e: e.body)
     found: list[Element] = []
-    end = time.monotonic() + 8
+    end = time.monotonic() + 60
     while not found and time.monotonic() < end:
         hanging.renew([kept])
         found = list(other.lease(10))
@@ -369,7 +369,7 @@ def test_a_lease_that_lapses_comes_again_alone_and_a_renewed_one_does_not(
 def test_who_comes_late_neither_renews_nor_releases_what_another_has(
     made: Callable[..., Resource], session: AwsSession
 ) -> None:
-    resource = made(lease="1s")
+    resource = made(lease="3s")
     late, other = source_of(resource, session), source_of(resource, session)
     late.send(b"1", {})
     [lapsed] = leased(late)
@@ -386,11 +386,11 @@ def test_who_comes_late_neither_renews_nor_releases_what_another_has(
 def test_the_lease_of_a_long_handler_is_renewed_again_and_again(
     made: Callable[..., Resource], session: AwsSession
 ) -> None:
-    resource = made(lease="1s")
+    resource = made(lease="3s")
     source, other = source_of(resource, session), source_of(resource, session)
     source.send_many([(str(n).encode(), {}, None) for n in range(25)])
     held = leased(source, 25)
-    end = time.monotonic() + 2.5
+    end = time.monotonic() + 5
     while time.monotonic() < end:
         source.renew(held)
         assert other.lease(10) == []
@@ -451,7 +451,7 @@ def test_waiting_ends_when_a_message_comes_and_the_next_lease_has_it(source: SQS
     threading.Timer(0.3, lambda: source.send(b"1", {})).start()
     began = time.monotonic()
     source.wait(20)
-    assert 0.2 < time.monotonic() - began < 5
+    assert 0.2 < time.monotonic() - began < 15
     assert source.in_flight() == 1
     assert bodies(source.lease(10)) == [b"1"]
 
@@ -478,7 +478,7 @@ def test_closing_gives_back_what_was_kept(made: Callable[..., Resource], session
     assert [(e.body, e.attempt) for e in source_of(resource, session).lease(1)] == [(b"1", 1)]
     began = time.monotonic()
     source.wait(20)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 # -- what fails ------------------------------------------------------------------------------------------------
@@ -793,7 +793,7 @@ def test_one_leader_takes_a_fifo_queue_in_order_and_begins_are_counted(
     successor = source_of(resource, session)
     taken = successor.in_order(LOCK, "another")
     found: dict[bytes, tuple[int, bool]] = {}
-    end = time.monotonic() + 8
+    end = time.monotonic() + 60
     while len(found) < 3 and time.monotonic() < end:
         group = taken.next(10)  # moto does not keep the order of those that lapsed together, as SQS does
         found |= {e.body: (e.attempt, e.alone) for e in group}

@@ -166,7 +166,7 @@ def test_the_latest_time_is_found_without_counting_all_of_them(text: str) -> Non
     times, long_ago = Cron(text, BERLIN), datetime(1996, 1, 1, tzinfo=UTC)
     started = time.perf_counter()
     found = times.latest(long_ago, NOON)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 5, "to count them takes much longer"
     assert found
     assert found <= NOON < times.following(found)
     assert times.latest(found, NOON) is None
@@ -259,7 +259,7 @@ def test_two_leaders_make_one_tick(session: LocalSession) -> None:
 
     def lead(leader: ScheduleClock) -> None:
         for _ in range(100):
-            barrier.wait(10)
+            barrier.wait(60)
             while leader.step() == 0:
                 continue
 
@@ -303,7 +303,7 @@ def test_leaders_killed_at_any_moment_lose_and_double_nothing(session: LocalSess
         leader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert leader.stdout
         assert leader.stdout.readline() == "begun\n"
-        time.sleep(0.02 + 0.01 * (run % 7))
+        time.sleep(0.02 + 0.01 * (run % 7) + 0.005 * run)  # the later the longer: a slow machine gets on, too
         leader.send_signal(signal.SIGKILL)
         if leader.communicate()[0]:
             break

@@ -49,7 +49,7 @@ def bodies(elements: Any) -> list[bytes]:
     return [element.body for element in elements]
 
 
-def leased(source: Any, limit: int = 10, seconds: float = 10.0) -> list[Element]:
+def leased(source: Any, limit: int = 10, seconds: float = 60.0) -> list[Element]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := source.lease(limit):
@@ -203,7 +203,7 @@ def test_two_of_five_come_again_and_no_others(source: Any, send: Callable[..., l
     assert (source.backlog(), source.in_flight()) == (0, 5)
     source.acknowledge([group[3], group[0], group[4]])
     source.release(group[1])
-    source.release(group[2], delay=0.3)
+    source.release(group[2], delay=1.5)
     assert bodies(source.lease(10)) == [b"1"], "the delayed one waits at the source"
     assert source.backlog() == 1
     [late] = leased(source)
@@ -213,13 +213,13 @@ def test_two_of_five_come_again_and_no_others(source: Any, send: Callable[..., l
 def test_a_lease_that_lapses_comes_again_and_a_renewed_one_does_not(
     session: LocalSession, send: Callable[..., list[str]]
 ) -> None:
-    resource = subscription("billing", lease="1s")
+    resource = subscription("billing", lease="3s")
     DRIVER.create(resource, session)
     send(["kept", "forgotten"])
     hanging, other = DRIVER.source(resource, session), DRIVER.source(resource, session)
     kept, forgotten = hanging.lease(2)
     found: list[Element] = []
-    end = time.monotonic() + 8
+    end = time.monotonic() + 60
     while not found and time.monotonic() < end:
         hanging.renew([kept])
         found = list(other.lease(10))
@@ -242,5 +242,5 @@ def test_what_a_dead_worker_held_comes_at_once(source: Any, send: Callable[..., 
     os.waitpid(child, 0)
     began = time.monotonic()
     group = leased(source)
-    assert time.monotonic() - began < 5, "long before the lease of 30 s"
+    assert time.monotonic() - began < 20, "long before the lease of 30 s"
     assert [(e.body, e.attempt, e.alone) for e in group] == [(b"1", 2, True), (b"2", 2, True)]

@@ -21,7 +21,7 @@ from typing import Any
 HOME = Path(sys.prefix) / "language-server"
 """Where `make test` installs the server: in the virtual environment."""
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which an answer that did not come is a failure."""
 
 Reply = Callable[[str, dict[str, Any]], Any]

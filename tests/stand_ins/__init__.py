@@ -20,7 +20,7 @@ from pathlib import Path
 
 BIN = Path(__file__).parent / "bin"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu-central-1"}
-PATIENCE = 60
+PATIENCE = 180
 REAL_PULUMI = shutil.which("pulumi")
 
 

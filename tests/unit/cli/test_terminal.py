@@ -63,7 +63,7 @@ def test_send_says_that_it_reads_from_a_terminal(tmp_path: Path) -> None:
         os.close(theirs)
         read_until("reading messages, a line each; Ctrl-D ends\n", sending.stderr)
         os.write(ours, b"{}\n\x04")
-        _, said = sending.communicate(timeout=30)
+        _, said = sending.communicate(timeout=60)
         os.close(ours)
     assert said == "sent 1 to orders\n"
     assert "reading" not in platform(tmp_path, "send", "orders", input="{}\n").stderr

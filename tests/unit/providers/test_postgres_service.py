@@ -54,7 +54,7 @@ def ended(process: "subprocess.Popen[str]") -> int:
     with process:
         assert process.stdin
         process.stdin.close()
-        return process.wait(20)
+        return process.wait(60)
 
 
 def guards_of(dir: Path) -> list[psutil.Process]:
@@ -72,7 +72,7 @@ def processes_of(dir: Path) -> tuple[psutil.Process, psutil.Process]:
 def gone(*processes: psutil.Process) -> bool:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.wait(20)
+            process.wait(60)
     return True
 
 

@@ -54,7 +54,7 @@ def ended(process: "subprocess.Popen[str]") -> int:
     with process:
         assert process.stdin
         process.stdin.close()
-        return process.wait(20)
+        return process.wait(60)
 
 
 def processes_of(dir: Path) -> tuple[psutil.Process, psutil.Process]:
@@ -72,7 +72,7 @@ def guards_of(dir: Path) -> list[psutil.Process]:
 def gone(*processes: psutil.Process) -> bool:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.wait(20)
+            process.wait(60)
     return True
 
 
@@ -150,7 +150,7 @@ def test_closing_does_not_wait_for_other_users(tmp_path: Path, use: Callable[...
     service, other = use(), use()
     start = time.monotonic()
     service.close(wait=20)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert other.client().ping()
 
 
@@ -221,9 +221,10 @@ def test_a_server_that_hangs_gets_no_second_one_beside_it(
     _, server = processes_of(tmp_path)
     server.suspend()
     try:
-        monkeypatch.setattr(embedded_service, "_START_SECONDS", 0.5)
-        with pytest.raises(ServiceUnavailable, match="did not answer"):
-            attach(tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(embedded_service, "_START_SECONDS", 0.5)
+            with pytest.raises(ServiceUnavailable, match="did not answer"):
+                attach(tmp_path)
         assert [s for guard in guards_of(tmp_path) for s in guard.children()] == [server]
     finally:
         server.resume()
@@ -258,7 +259,7 @@ def test_celery_can_use_it_as_its_broker(
     with Connection(service.kombu_url) as connection:
         queue = connection.SimpleQueue("tasks")
         queue.put({"a": 1})
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=60)
         assert message.payload == {"a": 1}
         message.ack()
         queue.close()

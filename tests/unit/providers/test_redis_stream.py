@@ -69,7 +69,7 @@ def kill(child: int) -> None:
     os.waitpid(child, 0)
 
 
-def leased(stream: RedisStream, limit: int = 10, seconds: float = 10.0) -> list[Element]:
+def leased(stream: RedisStream, limit: int = 10, seconds: float = 60.0) -> list[Element]:
     """What the stream gives first, waiting for it as a worker does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -217,10 +217,10 @@ def test_a_delayed_element_does_not_come_early(stream: RedisStream) -> None:
     stream.send(b"later", {"a": "b"})
     [element] = stream.lease(1)
     released = time.monotonic()
-    stream.release(element, delay=0.3, alone=True)
+    stream.release(element, delay=1.5, alone=True)
     assert stream.lease(1) == []
     [again] = leased(stream)
-    assert time.monotonic() - released >= 0.299
+    assert time.monotonic() - released >= 1.499
     assert (again.id, again.body, again.headers, again.attempt, again.alone) == (
         element.id,
         b"later",
@@ -309,18 +309,18 @@ def test_nothing_is_taken_from_a_living_process(worker: Callable[..., RedisStrea
 
 
 def test_what_a_hanging_worker_held_comes_after_its_lease(worker: Callable[..., RedisStream]) -> None:
-    hanging, mine = worker(lease_seconds=0.4), worker(lease_seconds=0.4)
+    hanging, mine = worker(lease_seconds=2.0), worker(lease_seconds=2.0)
     hanging.send(b"", {})
     started = time.monotonic()
     [element] = hanging.lease(1)
     assert mine.lease(1) == []
     [again] = leased(mine)
-    assert time.monotonic() - started >= 0.399
+    assert time.monotonic() - started >= 1.999
     assert (again.id, again.receipt, again.attempt, again.alone) == (element.id, element.receipt, 2, True)
 
 
 def test_a_renewed_lease_is_kept_and_is_no_attempt(worker: Callable[..., RedisStream]) -> None:
-    mine, other = worker(lease_seconds=0.5), worker(lease_seconds=0.5)
+    mine, other = worker(lease_seconds=2.0), worker(lease_seconds=2.0)
     mine.send(b"", {})
     group = list(mine.lease(1))
     for _ in range(8):
@@ -328,7 +328,7 @@ def test_a_renewed_lease_is_kept_and_is_no_attempt(worker: Callable[..., RedisSt
         other._next_recovery = 0.0
         assert other.lease(1) == []
         mine.renew(group)
-        time.sleep(0.1)  # time is what a lease is about
+        time.sleep(0.3)  # time is what a lease is about
     [again] = leased(other)
     assert again.attempt == 2
 
@@ -355,7 +355,7 @@ def test_an_entry_that_was_deleted_by_another_hand_is_let_go(
     assert [e.id for e in leased(mine)] == [second.id]
     assert (mine.backlog(), mine.in_flight()) == (0, 1)
     session.redis().xdel(mine.key, second.receipt)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while mine.in_flight() and time.monotonic() < end:
         mine.lease(1)
     assert mine.in_flight() == 0
@@ -381,28 +381,36 @@ def test_a_flushed_redis_gets_its_group_again(session: LocalSession, stream: Red
 
 def test_waiting_ends_when_something_is_sent(worker: Callable[..., RedisStream]) -> None:
     stream, sender = worker(), worker()
-    stream.lease(1)
-    sent: list[float] = []
 
-    def send() -> None:
-        sent.append(time.monotonic())
-        sender.send(b"", {})
+    def seconds_to_wake() -> float:
+        stream.lease(1)
+        stream._next_recovery = time.monotonic() + 3600
+        sent: list[float] = []
 
-    timer = threading.Timer(0.1, send)
-    timer.start()
-    stream.wait(0.9)
-    woken = time.monotonic()
-    timer.join()
-    assert sent
-    assert woken - sent[0] < 0.5
-    assert len(stream.lease(1)) == 1
+        def send() -> None:
+            sent.append(time.monotonic())
+            sender.send(b"", {})
+
+        timer = threading.Timer(0.1, send)
+        timer.start()
+        stream.wait(60)
+        woken = time.monotonic()
+        timer.join()
+        assert len(stream.lease(1)) == 1
+        return woken - sent[0]
+
+    assert min(seconds_to_wake() for _ in range(3)) < 0.2, "not when it looks again, each second"
 
 
 def test_waiting_ends_in_time(stream: RedisStream) -> None:
-    stream.lease(1)
-    started = time.monotonic()
-    stream.wait(0.2)
-    assert 0.19 < time.monotonic() - started < 0.8
+    def seconds() -> float:
+        stream.lease(1)
+        stream._next_recovery = time.monotonic() + 3600
+        started = time.monotonic()
+        stream.wait(0.2)
+        return time.monotonic() - started
+
+    assert 0.19 < min(seconds() for _ in range(3)) < 0.8
 
 
 def test_waiting_ends_soon_after_close(stream: RedisStream) -> None:
@@ -411,7 +419,7 @@ def test_waiting_ends_soon_after_close(stream: RedisStream) -> None:
     waiting = threading.Thread(target=stream.wait, args=(60,))
     waiting.start()
     stream.close()
-    waiting.join(5)
+    waiting.join(30)
     assert not waiting.is_alive()
 
 
@@ -465,7 +473,7 @@ def check(log: Log, sent: list[str]) -> None:
 
 
 def drain(stream: RedisStream, log: Log) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while stream.backlog() + stream.in_flight():
         assert time.monotonic() < end
         group = leased(stream, 50, seconds=1)

@@ -60,9 +60,9 @@ def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path: Path) -> Non
     thread = threading.Thread(target=second)
     with locked(tmp_path, said.append):
         thread.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         order.append("first")
-    thread.join(10)
+    thread.join(60)
     assert order == ["first", "second"]
     assert said == [f"another command (process {os.getpid()}) is changing this stack; waiting for it"]
     assert (tmp_path / LOCK_FILE).read_text() == "", "nobody is named when nobody holds it"
