@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import time
+from collections import deque
 
 _OURS = re.compile(r"[0-9a-f]{12}8[0-9a-f]{3}8[0-9a-f]{3}([0-9a-f]{12})")
 """What it ends with are milliseconds since 1970."""
@@ -18,27 +19,44 @@ _OURS = re.compile(r"[0-9a-f]{12}8[0-9a-f]{3}8[0-9a-f]{3}([0-9a-f]{12})")
 _HASHED = 86
 """Bits of a mark that are a hash, where the 42 others are a time: milliseconds until the year 2109."""
 
+_spare: deque[str] = deque()
+"""Random digits for ids to come. Asked for each, the system would keep a busy gateway waiting for Python's lock."""
+os.register_at_fork(after_in_child=_spare.clear)
+
 
 def new_id() -> str:
     """An id that nothing else has: 32 hexadecimal digits."""
-    return _id(os.urandom(9).hex(), f"{time.time_ns() // 1_000_000:012x}")
+    return _id(_random_digits(), f"{time.time_ns() // 1_000_000:012x}")
 
 
 def derived_id(id: str, *parts: str) -> str:
     """An id that follows from another: always the same one, and of the same time."""
-    digest = hashlib.sha256("\0".join((*parts, id)).encode()).hexdigest()
+    digits = _hash(*parts, id).hex()
     made = _OURS.fullmatch(id)
-    return _id(digest, made[1]) if made else digest[:32]
+    return _id(digits, made[1]) if made else digits
 
 
 def mark_of(writer: str, id: str) -> int:
     """128 bits that stand for an element that `writer` has written."""
-    hashed = int.from_bytes(hashlib.blake2b(f"{writer}\0{id}".encode(), digest_size=16).digest())
+    hashed = int.from_bytes(_hash(writer, id))
     made = _OURS.fullmatch(id)
     if made is None:
         return hashed
     moment = int(made[1], 16) % (1 << 128 - _HASHED)
     return moment << _HASHED | hashed % (1 << _HASHED)
+
+
+def _random_digits() -> str:
+    try:
+        return _spare.popleft()
+    except IndexError:
+        digits = os.urandom(256 * 9).hex()
+        _spare.extend(digits[start : start + 18] for start in range(18, len(digits), 18))
+        return digits[:18]
+
+
+def _hash(*parts: str) -> bytes:
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 
 def _id(digits: str, moment: str) -> str:

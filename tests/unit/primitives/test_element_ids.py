@@ -1,5 +1,8 @@
 """Ids of elements and the marks that sinks keep of them."""
 
+import os
+import subprocess
+import sys
 import time
 import uuid
 
@@ -18,6 +21,23 @@ def test_an_id_is_a_uuid_that_begins_at_random_and_ends_with_its_time() -> None:
     assert id == uuid.UUID(id).hex
     assert before <= int(id[-12:], 16) <= time.time_ns() // 1_000_000
     assert len({new_id()[:12] for _ in range(10_000)}) == 10_000
+
+
+def test_no_process_repeats_the_ids_of_another() -> None:
+    def ids() -> list[str]:
+        return [new_id()[:18] for _ in range(100)]
+
+    ids()  # those to come are prepared
+
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, "".join(ids()).encode())
+        os._exit(0)
+    os.wait()
+    childs = {os.read(reader, 18).decode() for _ in range(100)}
+    code = "from buildflow.primitives.element_ids import new_id; print(*(new_id()[:18] for _ in range(100)))"
+    others = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert len({*ids(), *ids(), *childs, *others}) == 400
 
 
 def test_a_derived_id_is_always_the_same_and_of_the_same_time() -> None:
