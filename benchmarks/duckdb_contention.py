@@ -30,7 +30,6 @@ from buildflow.primitives.table.duckdb_table import (
     DuckDBSink,
     DuckDBTable,
     Location,
-    prepare_marks,
 )
 
 COLUMNS = (
@@ -46,7 +45,7 @@ spawn = multiprocessing.get_context("spawn")
 def make_table(folder: Path) -> Location:
     location = Location(folder / "tables.duckdb", "main", "measurements")
     table = f"CREATE TABLE {location.sql} ({', '.join(map(definition, COLUMNS))})"
-    database(location.path).write(lambda c: (prepare_marks(c, location), c.execute(table)), create=True)
+    database(location.path).write(lambda c: c.execute(table), create=True)
     return location
 
 

@@ -56,7 +56,7 @@ class Stack:
         """How many elements wait or are in flight."""
         with self.opened() as connections:
             opened = [connections.source(key) for key in sources]
-            return sum(source.backlog() + source.in_flight() for source in opened)
+            return sum(sum(source.counts()) for source in opened)
 
     def wait_until_drained(self, *sources: str, stalled: float = PATIENCE) -> None:
         """Until nothing is left, however slow the machine; an AssertionError once `stalled` seconds brought nothing."""

@@ -237,10 +237,10 @@ def test_no_more_is_taken_than_there_are_processes_and_groups_ahead(stack: Pairs
     with stack.opened() as connections:
         source = connections.source(f"{pair}_in")
         wait_for(lambda: len(at_work()) == REPLICAS, words=f"every process is at work; {stack.app.text}")
-        wait_for(lambda: source.backlog() + source.in_flight() == count, words="all were sent")
+        wait_for(lambda: sum(source.counts()) == count, words="all were sent")
         end = time.monotonic() + 0.5
         while time.monotonic() < end:
-            assert REPLICAS <= source.in_flight() <= bound < count
+            assert REPLICAS <= source.counts().in_flight <= bound < count
         assert len(stack.calls(pair, 3)) == REPLICAS, "each process has begun with one"
         (stack.folder / f"gate-{pair}").touch()
     stack.wait_for_numbers([pair], range(3000, 3000 + count))

@@ -434,7 +434,7 @@ def work_off(stack: Stack, source: str, number: int, ahead: int) -> Sizes:
         stream: Any = connections.source(source)
         sent = done = 0
         while done < number:
-            waiting = stream.backlog() + stream.in_flight()
+            waiting = sum(stream.counts())
             done = sent - waiting
             if sent >= ahead:
                 sizes.append((done, sum(map(own_memory, [worker, *worker.children()]))))

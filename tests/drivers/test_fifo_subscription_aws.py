@@ -41,5 +41,5 @@ def test_its_queue_is_named_and_found_as_a_fifo_queue_and_keeps_the_order(aws: M
         taken += [element.body for element in group]
         source.acknowledge(group)
     assert taken == [str(number).encode() for number in range(12)]
-    assert DRIVER.source(graph["statistics"], session).backlog() == 13
+    assert DRIVER.source(graph["statistics"], session).counts().backlog == 13
     session.close()

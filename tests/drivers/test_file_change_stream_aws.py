@@ -170,8 +170,8 @@ def test_the_test_message_and_empty_folders_are_nobody_s(aws: Moto, watched: Wat
     watched.bucket.write("real", b"1")
     assert [event.file_path for event in watched.events(1)] == ["real"]
     assert watched.events(1, 0.5) == []
-    assert watched.source.backlog() == 0
-    assert watched.source.in_flight() == 1
+    assert watched.source.counts().backlog == 0
+    assert watched.source.counts().in_flight == 1
 
 
 def test_an_event_is_sent_by_hand(watched: Watched) -> None:
@@ -237,12 +237,12 @@ def test_events_of_one_message_are_elements_of_their_own(watched: Watched) -> No
     group = leased(watched.source, 3)
     assert [watched.decoded(element).file_path for element in group] == ["0", "1", "2"]
     assert len({element.id for element in group}) == 3
-    assert watched.source.in_flight() == 1
+    assert watched.source.counts().in_flight == 1
     watched.source.renew(group)
     watched.source.acknowledge(group[:2])
-    assert watched.source.in_flight() == 1, "the third is still under way"
+    assert watched.source.counts().in_flight == 1, "the third is still under way"
     watched.source.acknowledge(group[2:])
-    assert watched.source.in_flight() == watched.source.backlog() == 0
+    assert watched.source.counts() == (0, 0)
 
 
 Settle = Callable[[EventSource, list[Element]], None]
@@ -273,7 +273,7 @@ def test_one_that_comes_again_brings_the_others_under_the_same_ids(watched: Watc
     assert [element.id for element in again] == [element.id for element in group]
     assert [(element.attempt, element.alone) for element in again] == [(2, False)] * 3
     watched.source.acknowledge(again)
-    assert watched.source.in_flight() == watched.source.backlog() == 0
+    assert watched.source.counts() == (0, 0)
 
 
 @pytest.mark.parametrize("failing", ["deliveries.write", "queue.hide", "queue.delete"])
@@ -309,7 +309,7 @@ def test_a_settlement_that_is_repeated_deletes_nothing_that_is_to_come_again(
     assert {element.attempt for element in again} == {2}
     watched.source.acknowledge(again)
     settle()
-    assert watched.source.in_flight() == watched.source.backlog() == 0
+    assert watched.source.counts() == (0, 0)
 
 
 def test_what_waits_for_the_next_lease_is_renewed(aws: Moto, session: AwsSession) -> None:
@@ -349,7 +349,7 @@ def test_a_test_message_that_cannot_be_deleted_costs_no_other_its_lease(
         [found] = watched.source.lease(10)
     assert watched.decoded(found).file_path == "cat.png"
     assert watched.source.is_mine(found)
-    assert watched.source.in_flight() == 2, "the test message comes again when it lapses"
+    assert watched.source.counts().in_flight == 2, "the test message comes again when it lapses"
 
 
 def _unavailable(*_: Any) -> Any:
@@ -444,11 +444,11 @@ def test_no_more_are_given_than_were_asked_for(watched: Watched) -> None:
     first = list(watched.source.lease(2))
     assert len(first) == 2
     watched.source.acknowledge(first)
-    assert watched.source.in_flight() == 1
+    assert watched.source.counts().in_flight == 1
     rest = leased(watched.source, 3)
     assert [watched.decoded(element).file_path for element in [*first, *rest]] == list("01234")
     watched.source.acknowledge(rest)
-    assert watched.source.in_flight() == 0
+    assert watched.source.counts().in_flight == 0
 
 
 def test_what_was_not_given_out_comes_again_when_its_message_lapses(aws: Moto, session: AwsSession) -> None:
@@ -457,7 +457,7 @@ def test_what_was_not_given_out_comes_again_when_its_message_lapses(aws: Moto, s
     first = list(watched.source.lease(1))
     watched.source.acknowledge(first)
     end = time.monotonic() + 60
-    while not watched.source.backlog() and time.monotonic() < end:
+    while not watched.source.counts().backlog and time.monotonic() < end:
         watched.source.wait(0.1)
     other = watched.new_source()
     assert [watched.decoded(element).file_path for element in leased(other, 3)] == list("012")

@@ -66,8 +66,7 @@ def as_source(key: str, session: AwsSession) -> None:
     source.renew(elements)
     source.release(elements[0], delay=0)
     source.acknowledge(elements[1:])
-    source.backlog()
-    source.in_flight()
+    source.counts()
     if hasattr(chosen, "decode"):
         event = chosen.decode(elements[1].body, found, session)
         assert event.blob

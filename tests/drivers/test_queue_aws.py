@@ -214,7 +214,7 @@ def test_one_that_is_too_large_is_refused_in_words_before_any_is_sent(
     with pytest.raises(InvalidRow):
         sink.check(b"\xff" * 800_000)
     sink.check("x" * 1_000_000)
-    assert source.backlog() == 0
+    assert source.counts().backlog == 0
 
 
 def test_large_messages_share_requests_as_far_as_they_fit(source: SQSSource) -> None:
@@ -228,16 +228,16 @@ def test_large_messages_share_requests_as_far_as_they_fit(source: SQSSource) -> 
 
 def test_many_are_taken_at_once_and_never_more_than_were_asked_for(source: SQSSource) -> None:
     ids = source.send_many([(b"x", {}, None) for _ in range(130)])
-    assert (source.backlog(), source.in_flight()) == (130, 0)
+    assert source.counts() == (130, 0)
     first = source.lease(57)
     assert len(first) == 57
-    assert (source.backlog(), source.in_flight()) == (73, 57)
+    assert source.counts() == (73, 57)
     assert [(e.attempt, e.alone) for e in first] == [(1, False)] * 57
     rest = source.lease(1000)
     assert {e.id for e in [*first, *rest]} == set(ids)
     assert source.lease(10) == []
     source.acknowledge([*first, *rest])
-    assert (source.backlog(), source.in_flight()) == (0, 0)
+    assert source.counts() == (0, 0)
     source.acknowledge(first), "once more"
 
 
@@ -337,12 +337,12 @@ def test_a_delay_waits_at_the_source_and_is_no_lease(source: SQSSource) -> None:
     late, held = sorted(leased(source, 2), key=lambda e: e.body, reverse=True)
     began = time.monotonic()
     source.release(late, delay=3.0)
-    assert (source.backlog(), source.in_flight()) == (1, 1)
+    assert source.counts() == (1, 1)
     assert source.lease(10) == []
     [again] = leased(source)
     assert time.monotonic() - began > 2.9
     assert (again.body, again.attempt, again.alone) == (b"late", 2, False)
-    assert (source.backlog(), source.in_flight()) == (0, 2)
+    assert source.counts() == (0, 2)
     source.acknowledge([again, held])
 
 
@@ -379,7 +379,7 @@ def test_who_comes_late_neither_renews_nor_releases_what_another_has(
     assert other.lease(1) == [], "the release would have given it away"
     assert source_of(resource, session).lease(1) == []
     late.acknowledge([lapsed])
-    assert (other.backlog(), other.in_flight()) == (0, 0), "acknowledged means committed"
+    assert other.counts() == (0, 0), "acknowledged means committed"
     other.acknowledge([held])
 
 
@@ -452,7 +452,7 @@ def test_waiting_ends_when_a_message_comes_and_the_next_lease_has_it(source: SQS
     began = time.monotonic()
     source.wait(20)
     assert 0.2 < time.monotonic() - began < 15
-    assert source.in_flight() == 1
+    assert source.counts().in_flight == 1
     assert bodies(source.lease(10)) == [b"1"]
 
 
@@ -836,7 +836,7 @@ def test_what_sqs_moved_away_is_shown_sent_again_and_deleted(
         for element in leased(source, 12):
             source.release(element)
     assert source.lease(100) == []
-    assert (source.backlog(), redrive.count()) == (0, 12)
+    assert (source.counts().backlog, redrive.count()) == (0, 12)
     with redrive.held() as elements:
         assert {(e.id, e.body, e.headers["n"]) for e in elements} == {
             (id, f"m{n}".encode(), str(n)) for n, id in enumerate(ids)

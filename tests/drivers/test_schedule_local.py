@@ -348,7 +348,7 @@ def test_one_that_another_stack_manages_ticks_there_alone(session: LocalSession)
     clock.source.wait(0.5)
     stop.set()
     watch.join(5)
-    assert clock.source.backlog() == 0
+    assert clock.source.counts().backlog == 0
 
 
 def test_it_rides_out_the_death_of_redis(session: LocalSession) -> None:

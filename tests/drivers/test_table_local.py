@@ -324,28 +324,70 @@ def test_a_table_made_anew_takes_every_element_again(session):
         DRIVER.sink(resource(), session).commit("w", entries("1"))
         assert stored(session) == [1]
         DRIVER.delete(resource(), session)
+    for _ in range(2):
+        DRIVER.create(resource(), session)
+        DRIVER.sink(resource(), session).commit("w", entries("1"))
+        assert stored(session) == [1]
+        by_hand(session, "DROP TABLE orders")
+
+
+def by_hand(session: Session, statement: str) -> None:
+    database(session.root / session.dir / "tables.duckdb").write(lambda connection: connection.execute(statement))
+
+
+def test_a_table_that_is_there_already_keeps_what_it_knows_of_its_elements(session):
+    for _ in range(2):
+        DRIVER.create(resource(), session)
+        DRIVER.sink(resource(), session).commit("w", entries("1"))
+    assert stored(session) == [1]
+
+
+def test_a_commit_to_a_table_that_is_gone_leaves_nothing_behind(session):
+    DRIVER.create(resource(), session)
+    DRIVER.create(resource(name="others"), session)
+    DRIVER.delete(resource(), session)
+    with pytest.raises(ResourceFailed):
+        DRIVER.sink(resource(), session).commit("w", entries("1"))
+    tables = "SELECT count(*) AS n FROM duckdb_tables() WHERE schema_name = '_buildflow'"
+    assert DRIVER.handle(resource(name="others"), session).query(tables) == [{"n": 0}]
 
 
 def test_a_table_that_is_renamed_remembers_its_elements_and_none_of_what_had_the_name_before(session):
     sales = resource(name="sales")
     DRIVER.create(sales, session)
     DRIVER.sink(sales, session).commit("w", entries("2"))
-    database(session.root / session.dir / "tables.duckdb").write(lambda c: c.execute("DROP TABLE sales"))  # by hand
+    by_hand(session, "DROP TABLE sales")
     DRIVER.create(resource(), session)
     DRIVER.sink(resource(), session).commit("w", entries("1"))
     DRIVER.update(resource(), sales, session)
     DRIVER.sink(sales, session).commit("w", entries("1", "2"))
     assert stored(session, sales) == [1, 2]
+    capital = resource(name="Sales")  # the same name, to DuckDB
+    DRIVER.update(sales, capital, session)
+    DRIVER.sink(capital, session).commit("w", entries("1", "2"))
+    assert stored(session, capital) == [1, 2]
 
 
 def test_an_element_is_told_from_all_others_whatever_ids_they_have(session):
     DRIVER.create(resource(), session)
     sink = DRIVER.sink(resource(), session)
-    ids = [new_id() for _ in range(3000)] + [f"{number:012x}8abc8abc{'0' * 12}" for number in range(3000)]
-    for start in range(0, len(ids), 1000):
-        sink.commit("w", [Entry(id, [{"id": start + n}]) for n, id in enumerate(ids[start : start + 1000])])
+    ids = [new_id() for _ in range(1000)]
+    ids += [f"{number:012x}8abc8abc{moment * 12}" for moment in "0f" for number in range(1000)]
+    ids += [f"another's {number}" for number in range(1000)]
+    for start in range(0, len(ids), 500):
+        sink.commit("w", [Entry(id, [{"id": start + n}]) for n, id in enumerate(ids[start : start + 500])])
     sink.commit("w", [Entry(id, [{"id": -1}]) for id in random.sample(ids, 2000)])
-    assert stored(session) == list(range(6000))
+    assert stored(session) == list(range(4000))
+
+
+def test_marks_whose_first_halves_are_the_same_are_told_apart(session):
+    DRIVER.create(resource(), session)
+    sink = DRIVER.sink(resource(), session)
+    sink.commit("w", entries("1", "2"))
+    by_hand(session, 'UPDATE _buildflow."main.orders" SET rest = rest - 1')
+    sink.commit("w", entries("1", "2", "1"))
+    sink.commit("w", entries("2"))
+    assert stored(session) == [1, 1, 2, 2]
 
 
 def test_a_bad_row_takes_its_whole_commit_and_no_other(session):
@@ -373,19 +415,19 @@ def test_a_table_that_is_not_applied_says_so(session):
 
 def test_old_marks_are_pruned_now_and_then(session, monkeypatch):
     DRIVER.create(resource(), session)
-    path = session.root / session.dir / "tables.duckdb"
+    DRIVER.sink(resource(), session).commit("w", entries("0"))
     old = 'INSERT INTO _buildflow."main.orders" SELECT 7, 7, now() - INTERVAL 16 DAYS'
-    database(path).write(lambda c: c.execute(old))
+    by_hand(session, old)
     sink = DRIVER.sink(resource(), session)
     sink.commit("w", entries("1"))
     count = 'SELECT count(*) AS n FROM _buildflow."main.orders"'
-    assert DRIVER.handle(resource(), session).query(count) == [{"n": 1}]
-    database(path).write(lambda c: c.execute(old))
+    assert DRIVER.handle(resource(), session).query(count) == [{"n": 2}]
+    by_hand(session, old)
     sink.commit("w", entries("2"))
-    assert DRIVER.handle(resource(), session).query(count) == [{"n": 3}], "not in each commit"
+    assert DRIVER.handle(resource(), session).query(count) == [{"n": 4}], "not in each commit"
     monkeypatch.setattr(duckdb_table.time, "monotonic", lambda: 1e9)
     sink.commit("w", entries("3"))
-    assert DRIVER.handle(resource(), session).query(count) == [{"n": 3}]
+    assert DRIVER.handle(resource(), session).query(count) == [{"n": 4}]
 
 
 def commit_all(root: Path, ids: list[str]) -> None:

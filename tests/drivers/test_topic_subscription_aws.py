@@ -124,7 +124,7 @@ def test_every_subscription_gets_every_message_once(published: Published) -> Non
     for group in groups:
         assert {element.id: element.body for element in group} == {id: str(n).encode() for n, id in enumerate(ids)}
     sources[0].acknowledge(groups[0])
-    assert [source.in_flight() for source in sources] == [0, 25, 25], "each settles its own"
+    assert [source.counts().in_flight for source in sources] == [0, 25, 25], "each settles its own"
 
 
 SENT = [
@@ -148,7 +148,7 @@ def test_what_is_sent_to_a_subscription_alone_reaches_nobody_else(published: Pub
     one, other = published.subscribed(), published.subscribed()
     one.send(b"again", {"buildflow-replays": "1"}, "its-id")
     assert [(e.id, e.body, e.headers) for e in leased(one)] == [("its-id", b"again", {"buildflow-replays": "1"})]
-    assert other.backlog() == 0
+    assert other.counts().backlog == 0
 
 
 def test_a_filter_sees_its_attribute_however_many_there_are(published: Published) -> None:
@@ -174,7 +174,7 @@ def test_attributes_to_filter_by_that_no_message_has_room_for_are_refused_before
         published.sink.commit("c", [Entry("1", ["few", Message("many", attributes=dict.fromkeys(names, "x"))])])
     id = published.handle.send("fits", attributes=dict.fromkeys(names[:9], "x"))
     assert [element.id for element in leased(everything, 2, 1)] == [id]
-    assert [source.backlog() for source in halves] == [1, 0]
+    assert [source.counts().backlog for source in halves] == [1, 0]
 
 
 def test_no_request_to_a_fifo_topic_has_two_messages_of_a_group(aws: Moto, session: AwsSession) -> None:
@@ -229,7 +229,7 @@ def test_what_cannot_be_sent_keeps_the_others_back(published: Published) -> None
             send()
     published.sink.commit("c", [Entry("1", ["x" * 100_000] * 7)])
     assert len(leased(source, 7)) == 7
-    assert source.backlog() == 0
+    assert source.counts().backlog == 0
 
 
 def test_a_topic_that_does_not_exist_is_named(session: AwsSession) -> None:

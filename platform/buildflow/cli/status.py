@@ -73,15 +73,15 @@ def collect(plan: RuntimePlan, connections: Any) -> dict[str, Any]:
     running = processes(connections)
     consumers = []
     for consumer in plan.consumers:
-        source = connections.source(consumer.source)
+        counts = connections.source(consumer.source).counts()
         figures = [p["consumers"][consumer.key] for p in running if consumer.key in p.get("consumers", {})]
         rates = [f["rate"] for f in figures if f.get("rate") is not None]
         consumers.append(
             {
                 "consumer": consumer.key,
                 "source": consumer.source,
-                "backlog": source.backlog(),
-                "in_flight": source.in_flight(),
+                "backlog": counts.backlog,
+                "in_flight": counts.in_flight,
                 "rate": round(sum(rates), 1) if rates else None,
                 "done": sum(f["done"] for f in figures),
                 "failed": sum(f["failed"] for f in figures),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -157,6 +157,15 @@ class Element:
     alone: bool = False
 
 
+class Counts(NamedTuple):
+    """Elements of a source."""
+
+    backlog: int
+    """They wait, those that are delayed included."""
+    in_flight: int
+    """They are leased."""
+
+
 class Source(Protocol):
     """Where a consumer's elements come from. Used by the worker's main process only, from several threads."""
 
@@ -187,12 +196,8 @@ class Source(Protocol):
         """Append an element; returns its durable id."""
         ...
 
-    def backlog(self) -> int:
-        """Elements that wait, delayed ones included, leased ones not."""
-        ...
-
-    def in_flight(self) -> int:
-        """Elements that are leased now."""
+    def counts(self) -> Counts:
+        """What it holds, seen at one moment: an element that moves is in one of the numbers."""
         ...
 
     def close(self) -> None: ...

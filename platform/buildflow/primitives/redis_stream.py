@@ -17,7 +17,7 @@ from functools import cache
 from itertools import accumulate, chain, islice, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from buildflow.primitives.base import Element
+from buildflow.primitives.base import Counts, Element
 from buildflow.primitives.element_ids import new_id
 from buildflow.providers import process_identity
 from buildflow.providers.redis_client import spoken
@@ -263,12 +263,14 @@ class RedisStream:
         """Append many, in groups of 1,000 that each arrive whole; `together`: all of them or none."""
         return append_groups(self.redis, _SEND, self.key, elements, together=together)
 
-    def backlog(self) -> int:
-        entries, pending, delayed = self._counts()
-        return max(0, entries - pending) + delayed
-
-    def in_flight(self) -> int:
-        return self._counts()[1]
+    def counts(self) -> Counts:
+        with spoken(), self.redis().pipeline(transaction=True) as pipe:
+            pipe.xlen(self.key)
+            pipe.xpending(self.key, self.group)
+            pipe.zcard(self.delayed_key)
+            entries, pending, delayed = pipe.execute(raise_on_error=False)
+        leased = pending["pending"] if isinstance(pending, dict) else 0
+        return Counts(max(0, entries - leased) + delayed, leased)
 
     def close(self) -> None:
         """Nothing to give back: the entries that we still hold come again as soon as this process is gone."""
@@ -373,15 +375,6 @@ class RedisStream:
         if process_identity.is_dead(name.decode(errors="replace")):
             return True
         return not pending and idle > _FORGET_SECONDS and name != self.consumer.encode()
-
-    def _counts(self) -> tuple[int, int, int]:
-        """Entries in the stream (leased ones included), leased ones, delayed ones."""
-        with spoken(), self.redis().pipeline(transaction=True) as pipe:
-            pipe.xlen(self.key)
-            pipe.xpending(self.key, self.group)
-            pipe.zcard(self.delayed_key)
-            entries, pending, delayed = pipe.execute(raise_on_error=False)
-        return entries, pending["pending"] if isinstance(pending, dict) else 0, delayed
 
 
 @cache

@@ -71,10 +71,10 @@ def heartbeats(connections: Connections) -> list[dict[str, Any]]:
 
 def _backlogs(connections: Connections) -> Iterator[Sample]:
     for consumer in connections.plan.consumers:
-        source = connections.source(consumer.source)
+        counts = connections.source(consumer.source).counts()
         labels = {"consumer": consumer.key}
-        yield Sample("buildflow_consumer_backlog", "gauge", source.backlog(), labels)
-        yield Sample("buildflow_consumer_in_flight", "gauge", source.in_flight(), labels)
+        yield Sample("buildflow_consumer_backlog", "gauge", counts.backlog, labels)
+        yield Sample("buildflow_consumer_in_flight", "gauge", counts.in_flight, labels)
 
 
 def _of_workers(processes: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:

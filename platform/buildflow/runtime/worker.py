@@ -501,7 +501,7 @@ class Worker:
             if most == self.pool.replicas:
                 continue
             try:
-                backlog = sum(leaser.source.backlog() for leaser in self.leasers)
+                backlog = sum(leaser.source.counts().backlog for leaser in self.leasers)
             except Exception as exc:
                 log.warning("pool %s: its backlog cannot be read: %s", self.pool.name, in_words(exc))
                 continue

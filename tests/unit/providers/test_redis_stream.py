@@ -135,19 +135,19 @@ def test_many_are_sent_in_order(stream: RedisStream) -> None:
 
 def test_it_counts_what_waits_and_what_is_leased(stream: RedisStream) -> None:
     stream.send_many([(b"", {}, None)] * 5)
-    assert (stream.backlog(), stream.in_flight()) == (5, 0)
+    assert stream.counts() == (5, 0)
     first, second = stream.lease(2)
-    assert (stream.backlog(), stream.in_flight()) == (3, 2)
+    assert stream.counts() == (3, 2)
     stream.release(first, delay=60)
-    assert (stream.backlog(), stream.in_flight()) == (4, 1)
+    assert stream.counts() == (4, 1)
     stream.acknowledge([second])
-    assert (stream.backlog(), stream.in_flight()) == (4, 0)
+    assert stream.counts() == (4, 0)
 
 
 def test_a_stream_that_does_not_exist_holds_nothing(session: LocalSession) -> None:
     none = RedisStream(session.redis, "none")
     assert not none.exists()
-    assert (none.backlog(), none.in_flight(), none.oldest()) == (0, 0, None)
+    assert (none.counts().backlog, none.counts().in_flight, none.oldest()) == (0, 0, None)
 
 
 # -- leases ----------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_two_of_five_are_given_back(stream: RedisStream) -> None:
     ]
     assert [e.sent_at for e in again] == [group[1].sent_at, group[3].sent_at]
     stream.acknowledge(again)
-    assert stream.backlog() + stream.in_flight() == 0
+    assert sum(stream.counts()) == 0
 
 
 def test_acknowledging_goes_in_any_order_and_twice(stream: RedisStream) -> None:
@@ -193,7 +193,7 @@ def test_acknowledging_goes_in_any_order_and_twice(stream: RedisStream) -> None:
         stream.acknowledge([element])
     stream.acknowledge(group)
     stream.acknowledge([])
-    assert stream.backlog() + stream.in_flight() == 0
+    assert sum(stream.counts()) == 0
 
 
 def test_attempts_are_counted_over_every_kind_of_return(worker: Callable[..., RedisStream]) -> None:
@@ -234,7 +234,7 @@ def test_two_equal_elements_stay_two_while_they_are_delayed(stream: RedisStream)
     stream.send_many([(b"same", {}, "same")] * 2)
     for element in stream.lease(2):
         stream.release(element, delay=0.01)
-    assert stream.backlog() == 2
+    assert stream.counts().backlog == 2
 
 
 def test_a_release_of_what_another_worker_holds_does_nothing(worker: Callable[..., RedisStream]) -> None:
@@ -243,10 +243,10 @@ def test_a_release_of_what_another_worker_holds_does_nothing(worker: Callable[..
     [element] = slow.lease(1)
     [taken] = leased(quick)
     slow.release(element)
-    assert (slow.backlog(), slow.in_flight()) == (0, 1)
+    assert slow.counts() == (0, 1)
     quick.acknowledge([taken])
     quick.release(taken)
-    assert slow.backlog() + slow.in_flight() == 0
+    assert sum(slow.counts()) == 0
 
 
 def test_a_late_acknowledge_counts_because_the_work_is_committed(worker: Callable[..., RedisStream]) -> None:
@@ -255,10 +255,10 @@ def test_a_late_acknowledge_counts_because_the_work_is_committed(worker: Callabl
     element = slow.lease(1)
     taken = leased(quick)
     slow.acknowledge(element)
-    assert quick.in_flight() == 0
+    assert quick.counts().in_flight == 0
     quick.renew(taken)
     quick.release(taken[0])
-    assert quick.backlog() + quick.in_flight() == 0
+    assert sum(quick.counts()) == 0
 
 
 # -- recovery --------------------------------------------------------------------------------------------------
@@ -353,12 +353,12 @@ def test_an_entry_that_was_deleted_by_another_hand_is_let_go(
     session.redis().xdel(mine.key, first.receipt)
     mine.release(first)
     assert [e.id for e in leased(mine)] == [second.id]
-    assert (mine.backlog(), mine.in_flight()) == (0, 1)
+    assert mine.counts() == (0, 1)
     session.redis().xdel(mine.key, second.receipt)
     end = time.monotonic() + 60
-    while mine.in_flight() and time.monotonic() < end:
+    while mine.counts().in_flight and time.monotonic() < end:
         mine.lease(1)
-    assert mine.in_flight() == 0
+    assert mine.counts().in_flight == 0
 
 
 def test_a_flushed_redis_gets_its_group_again(session: LocalSession, stream: RedisStream) -> None:
@@ -373,7 +373,7 @@ def test_a_flushed_redis_gets_its_group_again(session: LocalSession, stream: Red
     stream.renew([element])
     stream.release(element)
     stream.acknowledge([element])
-    assert stream.backlog() + stream.in_flight() == 0
+    assert sum(stream.counts()) == 0
 
 
 # -- waiting ---------------------------------------------------------------------------------------------------
@@ -474,7 +474,7 @@ def check(log: Log, sent: list[str]) -> None:
 
 def drain(stream: RedisStream, log: Log) -> None:
     end = time.monotonic() + 180
-    while stream.backlog() + stream.in_flight():
+    while sum(stream.counts()):
         assert time.monotonic() < end
         group = leased(stream, 50, seconds=1)
         log.say("leased", group)
@@ -492,7 +492,7 @@ def test_workers_killed_at_any_moment_lose_nothing(tmp_path: Path, worker: Calla
         time.sleep(choice.uniform(0.005, 0.06))  # the moment is what is tried
         for child in children:
             kill(child)
-    print(f"left after 160 deaths: {stream.backlog() + stream.in_flight():,} of {len(sent):,}")
+    print(f"left after 160 deaths: {sum(stream.counts()):,} of {len(sent):,}")
     drain(stream, log)
     check(log, sent)
 
@@ -510,7 +510,7 @@ def test_a_redis_killed_at_any_moment_loses_nothing(tmp_path: Path) -> None:
         time.sleep(choice.uniform(0.01, 0.1))  # the moment is what is tried
         psutil.Process(server).kill()
     kill(child)
-    print(f"left after twelve deaths of Redis: {stream.backlog() + stream.in_flight():,} of {len(sent):,}")
+    print(f"left after twelve deaths of Redis: {sum(stream.counts()):,} of {len(sent):,}")
     drain(stream, log)
     check(log, sent)
     session.close(wait=5)

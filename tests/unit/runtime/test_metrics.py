@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from buildflow.errors import ServiceUnavailable
+from buildflow.primitives.base import Counts
 from buildflow.runtime.metrics import Sample, as_text, delivery_samples
 
 WORKER = {
@@ -35,11 +36,8 @@ class Connections:
         assert key == "arrivals"
         return self
 
-    def backlog(self) -> int:
-        return 5
-
-    def in_flight(self) -> int:
-        return 2
+    def counts(self) -> Counts:
+        return Counts(backlog=5, in_flight=2)
 
     def state(self) -> Any:
         return self

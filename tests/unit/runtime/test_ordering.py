@@ -126,4 +126,4 @@ def test_whoever_does_not_lead_any_more_takes_nothing(stream: RedisStream) -> No
     for step in (lambda: first.next(1), lambda: first.resume(1), lambda: first.count([taken])):
         with pytest.raises(LeadershipLost):
             step()
-    assert stream.in_flight() == 1
+    assert stream.counts().in_flight == 1

@@ -3,7 +3,7 @@
     public.<table>        the rows
     _buildflow.<table>    a key for every element that was committed, and when
 
-A key is 128 bits of the writer's name and the element's id: an index of them stays small and quick.
+A key is an element's mark (`element_ids`): 128 bits, so that an index of them stays small and quick.
 """
 
 from collections.abc import Iterator, Sequence

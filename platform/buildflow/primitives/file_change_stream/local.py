@@ -82,7 +82,7 @@ class LocalFileChangeStreamDriver:
         if not self.exists(resource, session):
             return ""
         source = self.source(resource, session)
-        count = source.backlog() + source.in_flight()
+        count = sum(source.counts())
         return f"{count} event{'' if count == 1 else 's'}" if count else ""
 
     def delete(self, resource: Resource, session: LocalSession) -> None:

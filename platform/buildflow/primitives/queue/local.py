@@ -51,7 +51,7 @@ class LocalQueueDriver:
 
     def content(self, resource: Resource, session: LocalSession) -> str:
         stream = _stream(resource, session)
-        count = stream.backlog() + stream.in_flight()
+        count = sum(stream.counts())
         return f"{count:,} message{'s' * (count != 1)}" if count else ""
 
     def delete(self, resource: Resource, session: LocalSession) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildflow.errors import BuildflowError, NotApplied, ServiceUnavailable
 from buildflow.ir.graph import Resource
-from buildflow.primitives.base import Element
+from buildflow.primitives.base import Counts, Element
 from buildflow.primitives.messages import Encoder, encoder
 from buildflow.primitives.queue.aws import redrive_name
 from buildflow.primitives.queue.local import LocalQueue, QueueSink
@@ -204,13 +204,10 @@ class SQSSource:
     def send_many(self, elements: Sequence[Outgoing]) -> list[str]:
         return self.queue.send_many(elements)
 
-    def backlog(self) -> int:
-        waiting, _ = self.queue.counts()
-        return waiting + self.deliveries.delayed()
-
-    def in_flight(self) -> int:
-        _, hidden = self.queue.counts()
-        return max(0, hidden - self.deliveries.delayed())
+    def counts(self) -> Counts:
+        waiting, hidden = self.queue.counts()
+        delayed = self.deliveries.delayed()
+        return Counts(waiting + delayed, max(0, hidden - delayed))
 
     def in_order(self, lock: str, token: str) -> "InOrder":
         """The queue for one leader, who holds `lock` (a key of the stack's Redis) with `token`."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -92,13 +92,8 @@ class TableWriter:
         fragments = self._encoder.encode([list(entry.rows) for entry in entries])
         marks = tuple(mark_of(writer, entry.id) if entry.id else None for entry in entries)
         with _in_words(self._location):
-            if not self._prepared:
-                self._change(lambda connection: prepare_marks(connection, self._location))
-                self._prepared = True
             self._commit(_Write(marks, tuple(fragments), fresh))
-
-    def _change(self, work: Callable[[Connection], None]) -> None:
-        database(self._location.path).write(work)
+        self._prepared = self._prepared or any(entry.id for entry in entries)
 
     def _commit(self, write: _Write) -> None:
         """Durable when this returns. The SQL says all that a group must share."""
@@ -128,6 +123,8 @@ class TableWriter:
         """Which of the elements were committed before. Nearly always none were, which first halves alone show."""
         if not marks:
             return set()
+        if not self._prepared:
+            prepare_marks(connection, self._location)
         hits = self._marked(connection, "m.key", [mark >> _HALF for mark in marks])
         found = self._marked(connection, "m.key, m.rest", [key for (key,) in hits]) if hits else []
         return {key << _HALF | rest for key, rest in found}
@@ -163,8 +160,9 @@ def prepare_marks(connection: Connection, location: Location) -> None:
 
 
 def rename_marks(connection: Connection, before: Location, after: Location) -> None:
-    forget_marks(connection, after)  # of a table that somebody dropped by hand
     prepare_marks(connection, before)
+    if before.name_of_marks.lower() != after.name_of_marks.lower():  # DuckDB's names ignore case
+        forget_marks(connection, after)  # of a table that somebody dropped by hand
     connection.execute(f"ALTER TABLE {before.marks} RENAME TO {quote(after.name_of_marks)}")
 
 

@@ -17,7 +17,6 @@ from buildflow.primitives.table.duckdb_table import (
     DuckDBTable,
     Location,
     forget_marks,
-    prepare_marks,
     rename_marks,
 )
 from buildflow.providers.base import LocalSession
@@ -158,10 +157,10 @@ def _existing(connection: Connection, location: Location) -> dict[str, tuple[str
 
 
 def _create(connection: Connection, location: Location, columns: Sequence[Column]) -> None:
-    prepare_marks(connection, location)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(location.schema)}")
     existing = _existing(connection, location)
     if not existing:
+        forget_marks(connection, location)  # of a table that somebody dropped by hand
         connection.execute(f"CREATE TABLE {location.sql} ({', '.join(map(definition, columns))})")
         return
     wrong = list(_mismatches(connection, existing, columns))

@@ -1,6 +1,6 @@
 """A table in MotherDuck: what the local driver does, in another place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from buildflow.errors import BuildflowError
@@ -26,11 +26,7 @@ from buildflow.primitives.table.local import (
 from buildflow.primitives.table.local import _in_words as _changed_in_words
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection as Connection
-
     from buildflow.primitives.table.motherduck import MotherDuck
-else:
-    Connection = Any
 
 
 class MotherDuckTableDriver(DuckDBTableDriver):
@@ -84,9 +80,6 @@ class MotherDuckWriter(TableWriter):
     def __init__(self, store: "MotherDuck", location: Location, columns: Sequence[Column]) -> None:
         super().__init__(location, columns)
         self._store = store
-
-    def _change(self, work: Callable[[Connection], None]) -> None:
-        self._store.write(work)
 
     def _commit(self, write: _Write) -> None:
         self._store.write(lambda connection: self._run(connection, [write]))
