@@ -17,6 +17,7 @@ from buildflow.primitives.table.duckdb_table import (
     DuckDBTable,
     Location,
     forget_marks,
+    prepare_marks,
     rename_marks,
 )
 from buildflow.providers.base import LocalSession
@@ -161,6 +162,7 @@ def _create(connection: Connection, location: Location, columns: Sequence[Column
     existing = _existing(connection, location)
     if not existing:
         forget_marks(connection, location)  # of a table that somebody dropped by hand
+        prepare_marks(connection, location)  # for a sink that has found them before
         connection.execute(f"CREATE TABLE {location.sql} ({', '.join(map(definition, columns))})")
         return
     wrong = list(_mismatches(connection, existing, columns))
