@@ -1,4 +1,4 @@
-"""Lines for the end of a run of the suite: duplicates, times, sizes. Reports carry them (conftest.py), also under
+"""Lines for the end of a run of the suite: duplicates, times, sizes. Reports carry them (tests/conftest.py), also under
 xdist."""
 
 LINES: list[str] = []
