@@ -83,7 +83,7 @@ def test_an_address_that_cannot_be_had_is_told_in_words_and_nothing_stays(folder
         failed = run(folder, "run", "--apply", "--host", host, "--port", str(port), expect=1)
     assert words in failed.stderr
     assert str(port) in failed.stderr
-    wait_for(lambda: parts(folder) == [])
+    wait_for(lambda: parts(folder) == [], 10)
 
 
 @pytest.mark.slow

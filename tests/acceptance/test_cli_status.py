@@ -63,8 +63,7 @@ def test_a_consumer_s_figures(folder: Path) -> None:
     assert sent.returncode == 0, sent.stderr
     busy = wait_for(lambda: (c := consumer(folder, "unload"))["rate"] and c["in_flight"] and c["done"] and c)
     assert 0 < busy["rate"] <= 60
-    untold = 5 * 50  # a heart beats within 5 s, and 50 a second is the most that is done
-    assert busy["backlog"] + busy["in_flight"] + busy["done"] >= 600 - untold
+    assert busy["backlog"] + busy["in_flight"] + busy["done"] >= 500
     wait_for(lambda: consumer(folder, "unload")["done"] == 600)
     done = consumer(folder, "unload")
     assert (done["backlog"], done["in_flight"], done["failed"], done["dead_letters"]) == (0, 0, 0, 0)
@@ -149,7 +148,7 @@ def test_watching_gives_a_line_of_json_a_second(folder: Path) -> None:
     assert process.returncode == 0, said
     assert "Traceback" not in said
     assert all([p["kind"] for p in x["processes"]] == ["worker"] and x["ready"] for x in found)
-    assert 0.2 < (times[2] - times[0]) / 2 < 5, "this process or that one may have been kept waiting"
+    assert 0.5 < (times[2] - times[0]) / 2 < 2.5
     assert found[-1].keys() == status(folder).keys()
 
 

@@ -71,8 +71,8 @@ def test_a_run_killed_during_classification(folder: Path, everything: bool) -> N
         wait_for((folder / "waits").exists, words="it classifies")
         victims = processes_in(folder) if everything else [psutil.Process(app.process.pid)]
         kill_all(victims)
-        app.process.wait(timeout=30)
-        wait_for(lambda: not processes_in(folder), words="all parts die with their supervisor")
+        app.process.wait(timeout=10)
+        wait_for(lambda: not processes_in(folder), 10, "all parts die with their supervisor")
     (folder / "killed").touch()
     with running(folder):
         expect_one_row_each(folder)

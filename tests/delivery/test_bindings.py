@@ -331,9 +331,9 @@ def test_a_pool_grows_with_its_backlog_and_shrinks_when_there_is_little_to_do(tm
         app.ready()
         wait_for(lambda: children() == 1, words="it begins with one")
         send(folder, *({"number": n} for n in range(1200)))
-        wait_for(lambda: children() == 4, words="it grows")
+        wait_for(lambda: children() == 4, 20, "it grows")
         wait_for(lambda: len(rows(folder, "results")) == 1200)
-        wait_for(lambda: 0 < children() < 4, words="it shrinks")
+        wait_for(lambda: 0 < children() < 4, 60, "it shrinks")
         send(folder, *({"number": n} for n in range(1200, 1210)))
         wait_for(lambda: len(rows(folder, "results")) == 1210)
         assert app.stop(signal.SIGTERM) < 10

@@ -95,8 +95,8 @@ def test_a_killed_run_starts_again_where_it_was(folder: Path, everything: bool) 
         wait_for((folder / "begun").exists)
         victims = app._all() if everything else [p for p in app._all() if p.pid == app.process.pid]
         kill_all(victims)
-        app.process.wait(timeout=30)
-        wait_for(lambda: not app._all(), words="all parts die with their supervisor")
+        app.process.wait(timeout=10)
+        wait_for(lambda: not app._all(), 10, "all parts die with their supervisor")
     (folder / ".buildflow/local/buckets/kills-local-drops/meanwhile").write_text("meanwhile")
     with running(folder) as app:
         expect_rows(folder, [*NAMES, "meanwhile"])

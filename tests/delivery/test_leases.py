@@ -97,7 +97,7 @@ def test_a_group_that_fills_longer_than_its_lease_is_leased_once(tmp_path: Path)
 HOLDS = """
 project: holds
 primitives:
-  jobs: {type: queue, lease: 5s}
+  jobs: {type: queue, lease: 2s}
 consumers:
   work: {source: jobs, handler: app:work}
 """
@@ -112,10 +112,10 @@ def work(job: Message[str]) -> None:
     if job.attempt == 1:
         time.sleep(1000)
 """
-LEASE = 5.0
+LEASE = 2.0
 LOOK = 1.0
 """Seconds for which a worker that has nothing to do waits for a message, before it looks for lapsed leases again."""
-SLACK = 1.0
+SLACK = 0.5
 ELSEWHERE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 """From process ids of its own nobody can tell that a process has died, as from another machine."""
 

@@ -316,7 +316,7 @@ def test_a_renewal_under_way_hides_nothing_that_is_released(
     answered.set()
     for thread in (renewing, releasing):
         thread.join(60)
-    assert [e.body for e in leased(other)] == [b"1"]
+    assert [e.body for e in leased(other, 1, 2)] == [b"1"]
     asked.clear()
     source.renew([element])
     assert not asked.is_set(), "it is no longer ours"
@@ -451,7 +451,7 @@ def test_waiting_ends_when_a_message_comes_and_the_next_lease_has_it(source: SQS
     threading.Timer(0.3, lambda: source.send(b"1", {})).start()
     began = time.monotonic()
     source.wait(20)
-    assert 0.2 < time.monotonic() - began < 15
+    assert 0.2 < time.monotonic() - began < 5
     assert source.counts().in_flight == 1
     assert bodies(source.lease(10)) == [b"1"]
 
@@ -478,7 +478,7 @@ def test_closing_gives_back_what_was_kept(made: Callable[..., Resource], session
     assert [(e.body, e.attempt) for e in source_of(resource, session).lease(1)] == [(b"1", 1)]
     began = time.monotonic()
     source.wait(20)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 1
 
 
 # -- what fails ------------------------------------------------------------------------------------------------

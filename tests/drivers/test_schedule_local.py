@@ -166,7 +166,7 @@ def test_the_latest_time_is_found_without_counting_all_of_them(text: str) -> Non
     times, long_ago = Cron(text, BERLIN), datetime(1996, 1, 1, tzinfo=UTC)
     started = time.perf_counter()
     found = times.latest(long_ago, NOON)
-    assert time.perf_counter() - started < 5, "to count them takes much longer"
+    assert time.perf_counter() - started < 1
     assert found
     assert found <= NOON < times.following(found)
     assert times.latest(found, NOON) is None

@@ -90,7 +90,7 @@ def test_sending_to_a_stack_that_does_not_run_is_quick_and_leaves_nothing_runnin
     session.close()
     took = time.perf_counter() - started
     print(f"start Redis, append, detach: {took * 1000:.0f} ms")
-    assert took < 5  # 0.05 s on an idle machine
+    assert took < 2  # 0.05 s on an idle machine
     session = session_in(tmp_path)
     stream = RedisStream(session.redis, "orders")
     assert [element.id for element in stream.lease(10)] == [id]
