@@ -27,6 +27,9 @@ else:
 PRUNE_EVERY = 3600.0
 """Seconds between prunings in one process: a pass over a column whose min-max index skips nearly all."""
 
+_HALF = 64
+"""Bits of a mark in each of its two columns."""
+
 
 @dataclass(frozen=True)
 class Location:
@@ -125,11 +128,11 @@ class TableWriter:
             return set()
         if not self._prepared:
             prepare_marks(connection, self._location)
-        hits = self._marked(connection, "m.key", [mark >> _HALF for mark in marks])
-        found = self._marked(connection, "m.key, m.rest", [key for (key,) in hits]) if hits else []
+        hits = self._kept(connection, "m.key", [mark >> _HALF for mark in marks])
+        found = self._kept(connection, "m.key, m.rest", [key for (key,) in hits]) if hits else []
         return {key << _HALF | rest for key, rest in found}
 
-    def _marked(self, connection: Connection, columns: str, keys: Sequence[int]) -> list[Any]:
+    def _kept(self, connection: Connection, columns: str, keys: Sequence[int]) -> list[Any]:
         """What is kept of elements whose marks have these first halves. Compared as they are (without `~`) DuckDB
         would hand the keys to the scan as a filter, which takes 30 MB and more; their range is all it needs."""
         return connection.execute(
@@ -147,10 +150,6 @@ class TableWriter:
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_EVERY
             connection.execute(f'DELETE FROM {self._location.marks} WHERE "at" < now() - INTERVAL {KEEP_DAYS} DAYS')
-
-
-_HALF = 64
-"""Bits of a mark in each of its two columns."""
 
 
 def prepare_marks(connection: Connection, location: Location) -> None:
