@@ -183,10 +183,13 @@ def processes_in(folder: Path) -> list[psutil.Process]:
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> None:
-    """SIGKILL to each. Some may be gone by then: a part dies with its parent."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    """SIGKILL to all of them at one moment: stopped first, so that none takes over what another held. Some may be gone
+    by then: a part dies with its parent."""
+    victims = list(processes)
+    for end in (psutil.Process.suspend, psutil.Process.kill):
+        for process in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
 
 
 def _kind(process: psutil.Process) -> str:

@@ -4,6 +4,7 @@ They compile, bind the plan to what was applied, write it down, and become the s
 is given back, and what runs needs no YAML.
 """
 
+import atexit
 import json
 import os
 import subprocess
@@ -155,6 +156,7 @@ def _command(result: Compilation, options: Sequence[str]) -> list[str]:
 
 def become(command: Sequence[str]) -> None:
     """Replace this process; handlers are found from the project's folder."""
+    atexit._run_exitfuncs()  # a new program ends this one's threads where they are, and asks nobody
     os.execve(command[0], list(command), _environment(Path.cwd()))
 
 

@@ -383,6 +383,21 @@ def test_a_process_that_ends_at_once_says_nothing_and_loses_nothing(path):
     assert read(path) == [1, 1, 1]
 
 
+def test_a_process_that_becomes_another_lets_go_of_the_file_first(path):
+    code = (
+        "import sys; from pathlib import Path; from buildflow.primitives.table.duckdb_file import database\n"
+        "from buildflow.cli.run import become\n"
+        "database(Path(sys.argv[1])).write(lambda c: c.execute('INSERT INTO t VALUES (1)'))\n"
+        "become([sys.executable, '-c', 'print(1)'])"
+    )
+    env = os.environ | {"PYTHONPATH": "platform"}
+    for times in range(1, 4):
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, env=env)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+        assert [p.name for p in path.parent.iterdir() if p.name.endswith(".wal")] == [], "its checkpoint was cut off"
+        assert read(path) == [1] * times
+
+
 def test_importing_it_imports_no_duckdb():
     code = (
         "import sys, buildflow.primitives.table.local\n"

@@ -3,7 +3,8 @@
 Each process keeps one in-memory DuckDB instance a file and attaches the file to it only while it reads or
 writes: attaching takes 1 ms where opening a connection of its own takes 20. `StoreLocks` decides who may
 attach. Writes of all threads queue to one thread that lives as long as there is something to write and
-commits what has queued in one transaction.
+commits what has queued in one transaction. Before it lets go of the file it checkpoints, under a
+`RollbackJournal`; DuckDB never does of itself.
 """
 
 import atexit
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from buildflow.errors import ResourceFailed, ServiceUnavailable
 from buildflow.interrupts import whole
 from buildflow.primitives.table.duckdb_locks import FileLock, StoreLocks
+from buildflow.primitives.table.duckdb_rollback import RollbackJournal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -48,6 +50,13 @@ ROW_GROUP = 30_720
 not full are merged, three at a time: what that takes of memory and of time grows with their size."""
 CATALOG = "_file"
 """The attached file's name inside the instance: one that no schema has, or `schema.table` were ambiguous."""
+
+_NO_CHECKPOINTS = (
+    "PRAGMA disable_checkpoint_on_shutdown",
+    "SET GLOBAL checkpoint_threshold = '1TB'",
+    f"SET GLOBAL auto_checkpoint_skip_wal_threshold = {2**63 - 1}",
+)
+"""Of DuckDB's own accord: neither when it closes a file nor for the size of the log."""
 
 _CONFLICT = re.compile(r"Could not set lock on file|is already attached by database")
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
@@ -76,6 +85,7 @@ class DuckDBFile:
         self.path = path
         self._pid = os.getpid()
         self._locks = StoreLocks(path)
+        self._journal = RollbackJournal(path)
         self._instance: Connection | None = None
         self._attachments = 0
         self._attached = ""  # "", "read", "write" (cursors may be lent) or "closing" (they may not)
@@ -156,6 +166,8 @@ class DuckDBFile:
 
             self._instance = duckdb.connect(":memory:", config={"temp_directory": f"{self.path}.tmp"})
             self._instance.execute("SET GLOBAL TimeZone = 'UTC'")
+            for statement in _NO_CHECKPOINTS:
+                self._instance.execute(statement)
         return self._instance
 
     def _attach(self, options: str) -> None:
@@ -186,7 +198,7 @@ class DuckDBFile:
 
         deadline = time.monotonic() + PATIENCE
         for attempt in itertools.count():
-            held = lock()
+            held = self._lock(lock)
             try:
                 return held, attach()
             except duckdb.Error as exc:
@@ -200,6 +212,22 @@ class DuckDBFile:
                 raise
             time.sleep(min(0.5, 0.02 * 2**attempt))
         raise AssertionError("unreachable")
+
+    def _lock(self, lock: Callable[[], FileLock]) -> FileLock:
+        """Take the lock, of a file that is whole: what a process left that died in its checkpoint is put back."""
+        held = lock()
+        try:
+            while self._journal.hot():
+                held.release()
+                held = self._locks.exclusive()
+                self._journal.roll_back()
+                held.release()
+                held = lock()
+        except OSError as exc:
+            held.release()
+            words = f"{self.path} cannot be brought back to what it was before a process died: {exc}"
+            raise ServiceUnavailable(words) from exc
+        return held
 
     def _attach_reader(self) -> Connection:
         with _lock:
@@ -252,15 +280,31 @@ class DuckDBFile:
             self._attached = "closing"
             _changed.wait_for(lambda: not self._cursors)
         try:
+            self._checkpoint_and_detach(cursor)
+        except BaseException as exc:
             cursor.close()
-            if self._broken:
-                self._close()
-            else:
-                self._detach()
+            self._close()
+            if isinstance(exc, OSError):
+                raise ServiceUnavailable(f"{self.path} cannot be written: {exc}") from exc
+            raise
         finally:
             with _lock:
                 self._attached = ""
                 _changed.notify_all()
+
+    def _checkpoint_and_detach(self, cursor: Connection) -> None:
+        if self._broken:
+            cursor.close()
+            self._close()
+        elif not self.path.with_name(f"{self.path.name}.wal").exists():
+            cursor.close()
+            self._detach()
+        else:
+            shared = f"SELECT block_id FROM pragma_metadata_info('{CATALOG}') WHERE free_blocks > 0"
+            with self._journal.keeping([block for (block,) in cursor.execute(shared).fetchall()]):
+                cursor.execute(f"CHECKPOINT {CATALOG}")
+                cursor.close()
+                self._detach()
 
     # The writer's thread: from the first job until nothing queues.
 
