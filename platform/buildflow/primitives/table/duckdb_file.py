@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import ctypes
 import itertools
+import logging
 import os
 import re
 import threading
@@ -54,9 +55,10 @@ CATALOG = "_file"
 _NO_CHECKPOINTS = (
     "PRAGMA disable_checkpoint_on_shutdown",
     "SET GLOBAL checkpoint_threshold = '1TB'",
-    f"SET GLOBAL auto_checkpoint_skip_wal_threshold = {2**63 - 1}",
 )
 """Of DuckDB's own accord: neither when it closes a file nor for the size of the log."""
+
+log = logging.getLogger("buildflow.duckdb")
 
 _CONFLICT = re.compile(r"Could not set lock on file|is already attached by database")
 _HOLDER = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
@@ -92,6 +94,8 @@ class DuckDBFile:
         self._cursors = 0
         self._writer: Connection | None = None
         self._broken = False
+        self._trouble = ""
+        """What was told of the last checkpoint that failed."""
         self._queue: list[_Job] = []
         self._jobs = threading.Condition(_lock)
         self._thread: threading.Thread | None = None
@@ -194,40 +198,46 @@ class DuckDBFile:
 
     def _enter(self, lock: Callable[[], FileLock], attach: Callable[[], Connection]) -> tuple[FileLock, Connection]:
         """Take the lock, attach the file. Lets go and tries again while a foreign program has the file."""
-        import duckdb
-
         deadline = time.monotonic() + PATIENCE
         for attempt in itertools.count():
-            held = self._lock(lock)
             try:
-                return held, attach()
-            except duckdb.Error as exc:
-                held.release()
-                if not _CONFLICT.search(str(exc)):
-                    raise ResourceFailed(f"{self.path} cannot be opened: {_first_line(exc)}") from exc
+                while True:
+                    held = lock()
+                    try:
+                        if not self._journal.hot():
+                            return held, self._attempt(attach)
+                    except BaseException:
+                        held.release()
+                        raise
+                    held.release()
+                    self._restore()
+            except _KeptByAnother as exc:
                 if time.monotonic() > deadline:
                     raise _kept_by_another(self.path, exc) from exc
-            except BaseException:
-                held.release()
-                raise
+            except OSError as exc:
+                raise ServiceUnavailable(f"{self.path} cannot be opened: {exc}") from exc
             time.sleep(min(0.5, 0.02 * 2**attempt))
         raise AssertionError("unreachable")
 
-    def _lock(self, lock: Callable[[], FileLock]) -> FileLock:
-        """Take the lock, of a file that is whole: what a process left that died in its checkpoint is put back."""
-        held = lock()
+    def _attempt(self, attach: Callable[[], Connection]) -> Connection:
+        import duckdb
+
         try:
-            while self._journal.hot():
-                held.release()
-                held = self._locks.exclusive()
-                self._journal.roll_back()
-                held.release()
-                held = lock()
-        except OSError as exc:
+            return attach()
+        except duckdb.Error as exc:
+            if _CONFLICT.search(str(exc)):
+                raise _KeptByAnother(str(exc)) from exc
+            raise ResourceFailed(f"{self.path} cannot be opened: {_first_line(exc)}") from exc
+
+    def _restore(self) -> None:
+        """Put back what a process has overwritten that died in its checkpoint."""
+        held = self._locks.exclusive()
+        try:
+            self._journal.roll_back()
+        except BlockingIOError as exc:
+            raise _KeptByAnother("held by another program") from exc
+        finally:
             held.release()
-            words = f"{self.path} cannot be brought back to what it was before a process died: {exc}"
-            raise ServiceUnavailable(words) from exc
-        return held
 
     def _attach_reader(self) -> Connection:
         with _lock:
@@ -276,35 +286,44 @@ class DuckDBFile:
             return cursor
 
     def _detach_writer(self, cursor: Connection) -> None:
+        """A checkpoint that fails is nobody's failure: all that was committed is in DuckDB's log, and stays there."""
+        import duckdb
+
         with _lock:
             self._attached = "closing"
             _changed.wait_for(lambda: not self._cursors)
+        trouble = ""
         try:
             self._checkpoint_and_detach(cursor)
-        except BaseException as exc:
-            cursor.close()
+        except (OSError, duckdb.Error) as exc:
+            trouble = _first_line(exc)
+            if trouble != self._trouble:
+                log.warning("%s is not checkpointed, its log grows: %s", self.path, trouble)
             self._close()
-            if isinstance(exc, OSError):
-                raise ServiceUnavailable(f"{self.path} cannot be written: {exc}") from exc
-            raise
         finally:
+            self._trouble = trouble
             with _lock:
                 self._attached = ""
                 _changed.notify_all()
 
     def _checkpoint_and_detach(self, cursor: Connection) -> None:
-        if self._broken:
-            cursor.close()
-            self._close()
-        elif not self.path.with_name(f"{self.path.name}.wal").exists():
-            cursor.close()
-            self._detach()
-        else:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._detach_or_close, cursor)
+            if self._broken or not self.path.with_name(f"{self.path.name}.wal").exists():
+                return
+            self._broken = True  # until all of this has gone well
             shared = f"SELECT block_id FROM pragma_metadata_info('{CATALOG}') WHERE free_blocks > 0"
-            with self._journal.keeping([block for (block,) in cursor.execute(shared).fetchall()]):
+            blocks = [block for (block,) in cursor.execute(shared).fetchall()]
+            with self._journal.keeping(blocks), stack.pop_all():
                 cursor.execute(f"CHECKPOINT {CATALOG}")
-                cursor.close()
-                self._detach()
+                self._broken = False
+
+    def _detach_or_close(self, cursor: Connection) -> None:
+        cursor.close()
+        if self._broken:
+            self._close()
+        else:
+            self._detach()
 
     # The writer's thread: from the first job until nothing queues.
 
@@ -435,13 +454,18 @@ def _inside(path: Path, cursor: Connection) -> Iterator[None]:
         del reading[path]
 
 
+class _KeptByAnother(Exception):
+    """A program that does not know our locks has the file, in the words of whoever noticed."""
+
+
 def _first_line(exc: Exception) -> str:
     return str(exc).split("\n", 1)[0]
 
 
 def _kept_by_another(path: Path, exc: Exception) -> ServiceUnavailable:
     holder = _HOLDER.search(str(exc))
-    who = f"{holder['program']} (process {holder['pid']})" if holder else "other code of this process"
+    here = "other code of this process" if "already attached" in str(exc) else "another program"
+    who = f"{holder['program']} (process {holder['pid']})" if holder else here
     return ServiceUnavailable(
         f"{path} is kept open by {who}",
         hint="close it there; `platform query` and table handles take turns with the app",

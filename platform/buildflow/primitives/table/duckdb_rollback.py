@@ -6,11 +6,14 @@ read any more. So they are copied to a side file first. As long as DuckDB's head
 are what belongs to it; the rows that were committed since are in its write-ahead log.
 """
 
+import errno
+import fcntl
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 _HEADERS = 3 * 4096
@@ -18,6 +21,8 @@ _HEADERS = 3 * 4096
 _COUNT_AND_SIZE = struct.Struct("<QQ")
 _AT = 32
 """Where a header says how many blocks there are, and how large one is. Source: `DatabaseHeader` in DuckDB."""
+_DEFAULT_SIZE = 1 << 18
+"""What a size of zero means, as older versions have it."""
 _MAGIC = b"rollback"
 _START = struct.Struct("<8sIIQ")
 """Magic (or zeros: nothing to put back), checksum of the rest, how many blocks, the size of one. Then the headers,
@@ -61,51 +66,63 @@ class RollbackJournal:
             os.close(journal)
 
     def roll_back(self) -> None:
-        """Put back what an unfinished checkpoint has overwritten; nothing, where it had written its header."""
-        saved = self._load()
-        if saved is not None and self._path.exists():
+        """Put back what an unfinished checkpoint has overwritten; nothing, where it had written its header.
+
+        Raises `BlockingIOError` while another program has the file open.
+        """
+        if self._path.exists():
+            journal = os.open(self._journal, os.O_RDONLY | os.O_CLOEXEC)
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                headers, size, blocks = saved
-                if os.pread(file, _HEADERS, 0) == headers:
-                    for number, block in blocks.items():
-                        _write(file, block, _HEADERS + number * size)
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as DuckDB does
+                if self._is_whole(journal) and os.pread(file, _HEADERS, 0) == _read(journal, _HEADERS, _START.size):
+                    for at, size, place in self._blocks(journal):
+                        _write(file, _read(journal, size, place), at)
                     _sync(file)
             finally:
                 os.close(file)
+                os.close(journal)
         self._clear()
 
     def _save(self, file: int, blocks: Sequence[int]) -> None:
-        headers = os.pread(file, _HEADERS, 0)
+        headers = _read(file, _HEADERS, 0)
         _, size = _COUNT_AND_SIZE.unpack_from(headers, 4096 + _AT)
-        parts = [headers, struct.pack(f"<{len(blocks)}Q", *blocks)]
-        parts += [os.pread(file, size, _HEADERS + number * size) for number in blocks]
-        payload = b"".join(parts)
+        size = size or _DEFAULT_SIZE
         new = not self._journal.exists()
         journal = os.open(self._journal, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            _write(journal, _START.pack(_MAGIC, zlib.crc32(payload), len(blocks), size) + payload, 0)
+            if new:
+                os.fchmod(journal, os.fstat(file).st_mode & 0o777)  # whoever may write the one writes the other
+            checksum, at = 0, _START.size
+            numbers = struct.pack(f"<{len(blocks)}Q", *blocks)
+            for part in chain([headers, numbers], (_read(file, size, _HEADERS + n * size) for n in blocks)):
+                _write(journal, part, at)
+                checksum, at = zlib.crc32(part, checksum), at + len(part)
+            _write(journal, _START.pack(_MAGIC, checksum, len(blocks), size), 0)
             _sync(journal)
         finally:
             os.close(journal)
         if new:
             _sync_folder(self._journal.parent)
 
-    def _load(self) -> tuple[bytes, int, dict[int, bytes]] | None:
-        """The headers, the size of a block, and blocks by number. None of a journal that was not written to its
-        end: its checkpoint had not begun."""
-        content = self._journal.read_bytes()
-        if len(content) < _START.size:
-            return None
-        magic, checksum, count, size = _START.unpack_from(content)
-        length = _HEADERS + count * (8 + size)
-        payload = content[_START.size : _START.size + length]
-        if magic != _MAGIC or len(payload) < length or zlib.crc32(payload) != checksum:
-            return None
-        numbers = struct.unpack_from(f"<{count}Q", payload, _HEADERS)
-        first = _HEADERS + 8 * count
-        blocks = {number: payload[first + i * size : first + (i + 1) * size] for i, number in enumerate(numbers)}
-        return payload[:_HEADERS], size, blocks
+    def _is_whole(self, journal: int) -> bool:
+        """Whether it was written to its end: if not, its checkpoint had not begun."""
+        start = os.pread(journal, _START.size, 0)
+        if len(start) < _START.size:
+            return False
+        _, checksum, count, size = _START.unpack(start)
+        found, at, left = 0, _START.size, _HEADERS + count * (8 + size)
+        while left and (part := os.pread(journal, min(left, _DEFAULT_SIZE), at)):
+            found, at, left = zlib.crc32(part, found), at + len(part), left - len(part)
+        return not left and found == checksum
+
+    def _blocks(self, journal: int) -> Iterator[tuple[int, int, int]]:
+        """Where in the file each block belongs, its size, and where in the journal it is."""
+        _, _, count, size = _START.unpack(_read(journal, _START.size, 0))
+        at = _START.size + _HEADERS
+        numbers = struct.unpack(f"<{count}Q", _read(journal, 8 * count, at))
+        for index, number in enumerate(numbers):
+            yield _HEADERS + number * size, size, at + 8 * count + index * size
 
     def _clear(self) -> None:
         journal = os.open(self._journal, os.O_WRONLY | os.O_CLOEXEC)
@@ -113,6 +130,14 @@ class RollbackJournal:
             _write(journal, bytes(len(_MAGIC)), 0)
         finally:
             os.close(journal)
+
+
+def _read(file: int, size: int, at: int) -> bytes:
+    """Exactly so much."""
+    content = os.pread(file, size, at)
+    if len(content) < size:
+        raise OSError(errno.EIO, f"{len(content)} bytes instead of {size} at {at}")
+    return content
 
 
 def _write(file: int, content: bytes, at: int) -> None:
