@@ -74,7 +74,8 @@ class Part:
 
     def kill(self) -> None:
         """End it at once, and all that it started."""
-        kill_all([self.process, *self.process.children(recursive=True)])
+        waiting = psutil.Process(self.entered.pid)  # nsenter: it stops itself when what it waits for is stopped
+        kill_all([*waiting.children(recursive=True), waiting])
         self.entered.wait(timeout=10)
 
 
