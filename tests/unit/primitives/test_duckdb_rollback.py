@@ -1,5 +1,6 @@
 """A checkpoint that was cut off, at any of the blocks it overwrites: the file is what it was, its log counts."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -355,3 +356,50 @@ def test_an_error_that_nobody_foresaw_leaves_the_store_to_others(
             count(path)
     assert kept.value.__traceback__, "which holds the frames"
     assert count(path) == (checkpoint.rows, checkpoint.rows)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_duckdb_closes_the_file_before_the_journal_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Or the locks that keep out other programs would be gone while it is open."""
+    path = created(tmp_path / "t.duckdb")
+    found: list[int] = []
+    keeping = RollbackJournal.keeping
+
+    def openings() -> int:
+        count = 0
+        for file in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # of the listing itself
+                count += os.readlink(file) == str(path)
+        return count
+
+    @contextmanager
+    def observed(journal: RollbackJournal, blocks: list[int]) -> Iterator[None]:
+        with keeping(journal, blocks), monkeypatch.context() as patch:
+            if fails:
+                patch.setattr(duckdb_file, "CATALOG", "nowhere")
+            before = openings()
+            try:
+                yield
+            finally:
+                found.extend([before, openings()])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RollbackJournal, "keeping", observed)
+        insert(path, 10)
+    assert found == [2, 1]
+    assert RollbackJournal(path).hot() == fails
+    insert(path, 10, 10)
+    assert count(path) == (20, 20)
+    assert not RollbackJournal(path).hot()
+
+
+def test_who_may_write_the_file_may_write_its_journal(tmp_path: Path) -> None:
+    path = created(tmp_path / "t.duckdb")
+    journal = tmp_path / ".t.duckdb.rollback"
+    for mode in (0o666, 0o600):
+        path.chmod(mode)
+        journal.unlink()
+        insert(path, 10)
+        assert journal.stat().st_mode & 0o777 == mode

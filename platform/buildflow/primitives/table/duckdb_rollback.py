@@ -16,11 +16,13 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
+from buildflow.primitives.bucket.folder import fsync_folder
+
 _HEADERS = 3 * 4096
 """Bytes before the first block: what the file is, and two headers that checkpoints write in turn."""
-_COUNT_AND_SIZE = struct.Struct("<QQ")
-_AT = 32
-"""Where a header says how many blocks there are, and how large one is. Source: `DatabaseHeader` in DuckDB."""
+_SIZE = struct.Struct("<Q")
+_SIZE_AT = 4096 + 40
+"""Where the first of the two headers says how large a block is. Source: `DatabaseHeader` in DuckDB."""
 _DEFAULT_SIZE = 1 << 18
 """What a size of zero means, as older versions have it."""
 _MAGIC = b"rollback"
@@ -86,7 +88,7 @@ class RollbackJournal:
 
     def _save(self, file: int, blocks: Sequence[int]) -> None:
         headers = _read(file, _HEADERS, 0)
-        _, size = _COUNT_AND_SIZE.unpack_from(headers, 4096 + _AT)
+        (size,) = _SIZE.unpack_from(headers, _SIZE_AT)
         size = size or _DEFAULT_SIZE
         new = not self._journal.exists()
         journal = os.open(self._journal, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -103,7 +105,7 @@ class RollbackJournal:
         finally:
             os.close(journal)
         if new:
-            _sync_folder(self._journal.parent)
+            fsync_folder(self._journal.parent)
 
     def _is_whole(self, journal: int) -> bool:
         """Whether it was written to its end: if not, its checkpoint had not begun."""
@@ -144,11 +146,3 @@ def _write(file: int, content: bytes, at: int) -> None:
     while content:
         written = os.pwrite(file, content, at)
         content, at = content[written:], at + written
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
