@@ -90,7 +90,7 @@ def _credentials(settings: Mapping[str, Any]) -> dict[str, str]:
         "AWS_SESSION_TOKEN": "aws_session_token",
     }
     found = {name: str(settings[field]) for name, field in names.items() if settings.get(field)}
-    if any(settings.get(field) for field in keys.values()):
+    if any(settings.get(field) for field in ("profile", *keys.values())):
         found |= {name: str(settings.get(field) or "") for name, field in keys.items()}
     return found
 
